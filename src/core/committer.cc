@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "committer.h"
+
+#include "target.h"
+
+namespace ploop {
+
+namespace {
+
+constexpr uint32_t kTriesPerPage = 8; // a short write is repeated, not for ever
+
+} // namespace
+
+Committer::~Committer()
+{
+	ph_free(copies_);
+}
+
+Status Committer::create(ploop_host *host, uint32_t pages)
+{
+	static_assert(kBatch * kBatPageBytes <= PLOOP_ALLOC_MAX);
+	copies_ = static_cast<char *>(ph_alloc(kBatch * kBatPageBytes));
+	if (copies_ == nullptr)
+		return Status::error(kENOMEM);
+	PLOOP_TRY(dirty_.allocate(pages));
+	PLOOP_TRY(in_round_.allocate(pages));
+	for (uint32_t i = 0; i < kBatch; i++)
+		PLOOP_TRY(pages_[i].create(target_, host, on_page, i));
+	return sync_.create(target_, host, on_sync);
+}
+
+void Committer::join(ploop_rq *rq)
+{
+	if (target_.failed())
+		return ph_rq_end(rq, target_.gate().code());
+	next_.push(rq);
+}
+
+void Committer::mark_dirty(VirtualCluster cluster)
+{
+	const uint32_t page = bat_page_of(cluster);
+
+	if (dirty_.test(page))
+		return;
+	dirty_.set(page);
+	nr_dirty_++;
+	arm_timer();
+}
+
+void Committer::arm_timer()
+{
+	if (timer_armed_)
+		return;
+	timer_armed_ = true;
+	ph_timer_arm(target_.host_, PLOOP_TIMER_COMMIT, Target::kCommitDelayMs);
+}
+
+void Committer::timer_fired()
+{
+	timer_armed_ = false;
+	if (phase_ != Phase::parked)
+		wanted_ = true;
+}
+
+void Committer::run()
+{
+	if (phase_ != Phase::idle || (!wanted_ && next_.empty()))
+		return;
+	if (target_.failed()) {
+		wanted_ = false;
+		return end_waiting(next_, target_.gate().code());
+	}
+	begin();
+}
+
+void Committer::begin()
+{
+	wanted_ = false;
+	sweep_ = 0;
+	in_round_.clear_all();
+	round_.splice(next_);
+	// What was unmapped until here is in none of the copies of this round.
+	target_.freer_.commit_begins();
+	next_batch();
+}
+
+void Committer::next_batch()
+{
+	copy_batch();
+	phase_ = batch_count_ > 0 ? Phase::data_sync : Phase::map_sync;
+	sync_.start(PLOOP_OP_SYNC, target_.image_.file(), 0, 0);
+}
+
+// Step (1). The entries are those of clusters whose data has been written.
+void Committer::copy_batch()
+{
+	batch_count_ = 0;
+	while (batch_count_ < kBatch) {
+		const uint64_t page = dirty_.find(true, sweep_, dirty_.length());
+		sweep_ = page + 1;
+		if (page == dirty_.length())
+			return;
+		dirty_.clear(page);
+		nr_dirty_--;
+		in_round_.set(page);
+		batch_[batch_count_] = static_cast<uint32_t>(page);
+		target_.map_.copy_page(batch_[batch_count_], Image::kLevel,
+				       reinterpret_cast<uint32_t *>(
+					       copies_ + size_t{batch_count_} * kBatPageBytes));
+		batch_count_++;
+	}
+}
+
+void Committer::on_sync(Target &target, Operation &, int64_t result)
+{
+	target.committer_.synced(Status::from(result));
+}
+
+void Committer::synced(Status status)
+{
+	if (!status.ok())
+		return fail(status);
+	if (phase_ == Phase::map_sync)
+		return succeed();
+	write_batch();
+}
+
+// Step (3). The header's bytes are not ours to write: page 0 begins behind it.
+void Committer::write_batch()
+{
+	phase_ = Phase::write_pages;
+	batch_status_ = {};
+	batch_tries_ = 0;
+	batch_running_ = batch_count_;
+	for (uint32_t i = 0; i < batch_count_; i++)
+		start_page(i);
+}
+
+void Committer::start_page(uint32_t i)
+{
+	char *const copy = copies_ + size_t{i} * kBatPageBytes;
+	const uint64_t offset = uint64_t{batch_[i]} * kBatPageBytes;
+
+	if (offset == 0)
+		pages_[i].start(PLOOP_OP_WRITE_BUFFERED, target_.image_.file(), kHeaderBytes,
+				kBatPageBytes - kHeaderBytes, copy + kHeaderBytes);
+	else
+		pages_[i].start(PLOOP_OP_WRITE, target_.image_.file(), offset, kBatPageBytes, copy);
+}
+
+void Committer::on_page(Target &target, Operation &operation, int64_t result)
+{
+	Committer &self = target.committer_;
+
+	if (result > 0 && static_cast<uint64_t>(result) < operation.bytes() &&
+	    self.batch_tries_++ < kTriesPerPage * kBatch)
+		return self.start_page(operation.argument());
+	if (result >= 0 && static_cast<uint64_t>(result) != operation.bytes())
+		result = -kEIO;
+	self.page_written(Status::from(result));
+}
+
+void Committer::page_written(Status status)
+{
+	// An error that is for ever tells more than a want of space.
+	if (!status.ok() && (batch_status_.ok() || batch_status_.no_space()))
+		batch_status_ = status;
+	if (--batch_running_ > 0)
+		return;
+	if (!batch_status_.ok())
+		return fail(batch_status_);
+	next_batch();
+}
+
+void Committer::succeed()
+{
+	phase_ = Phase::idle;
+	last_status_ = {};
+	target_.open_gate();
+	target_.freer_.commit_succeeded();
+	end_waiting(round_, 0);
+	target_.outage_.commit_ended({});
+}
+
+void Committer::fail(Status status)
+{
+	last_status_ = status;
+	phase_ = Phase::idle;
+	// The next round writes all of this one's pages again.
+	for (uint64_t page = in_round_.find(true, 0, in_round_.length());
+	     page < in_round_.length();
+	     page = in_round_.find(true, page + 1, in_round_.length())) {
+		if (!dirty_.test(page)) {
+			dirty_.set(page);
+			nr_dirty_++;
+		}
+	}
+	target_.freer_.commit_failed();
+	round_.splice(next_);
+	next_.splice(round_);
+
+	if (!status.no_space()) {
+		target_.fail(status);
+		end_waiting(next_, target_.gate().code());
+		return target_.outage_.commit_ended(status);
+	}
+	if (target_.stopping() || target_.suspending() == Suspending::flush) {
+		give_up(-kENOSPC);
+		return target_.outage_.commit_ended(status);
+	}
+	phase_ = Phase::parked;
+	wanted_ = false;
+	if (target_.suspending() == Suspending::noflush && ph_may_requeue(target_.host_))
+		give_up(PLOOP_END_REQUEUE);
+	target_.outage_.commit_ended(status);
+}
+
+void Committer::retry()
+{
+	phase_ = Phase::idle;
+	begin();
+}
+
+void Committer::give_up(int error)
+{
+	if (phase_ == Phase::parked)
+		phase_ = Phase::idle;
+	wanted_ = false;
+	if (error < 0 && !next_.empty()) {
+		// The latch is set before any flush ends (invariant 4): device-mapper
+		// forgets the error of a flush and sends the write that follows.
+		target_.latch(Status::from(error));
+		arm_timer();
+	}
+	end_waiting(next_, error);
+}
+
+void Committer::end_waiting(RequestQueue &queue, int error)
+{
+	while (ploop_rq *rq = queue.pop())
+		ph_rq_end(rq, error);
+}
+
+} // namespace ploop

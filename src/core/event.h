@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+// A count of events, and how far its one consumer has read.
+//
+// The count only grows. A reader acknowledges exactly the value that it loaded,
+// so a raise that ended before the read began is covered by that read or by an
+// earlier reply, and one that happens during the read by this reply or the
+// next: nothing is lost, with no lock, because nothing is ever cleared.
+#pragma once
+
+#include <cstdint>
+
+namespace ploop {
+
+template <class Atomics>
+class EventCount {
+public:
+	// Any context. Release: what the event announces is seen by who reads the count.
+	void raise() { raised_.add_release(1); }
+
+	uint64_t raised() const { return raised_.load_acquire(); }
+	uint64_t acknowledged() const { return acknowledged_.load_relaxed(); }
+	bool pending() const { return raised() > acknowledged(); }
+
+	// @count: a value of raised() that has been told. Two readers at once
+	// leave the larger one, whichever comes last.
+	void acknowledge(uint64_t count)
+	{
+		uint64_t seen = acknowledged_.load_relaxed();
+		while (seen < count && !acknowledged_.compare_exchange_relaxed(seen, count)) {
+		}
+	}
+
+private:
+	typename Atomics::template Word<uint64_t> raised_;
+	typename Atomics::template Word<uint64_t> acknowledged_;
+};
+
+} // namespace ploop

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "outage.h"
+
+#include "target.h"
+
+namespace ploop {
+
+// ---- Any context -------------------------------------------------------------
+
+void Outage::park(ploop_rq *rq)
+{
+	ploop_host *const host = target_.host_;
+
+	if (rq->park_order == 0) {
+		rq->park_order = arrivals_.add_relaxed(1);
+		rq->parked_at_ms = ph_now_ms();
+	}
+	set_stage(rq, Stage::fresh);
+	if (lot_.park(&rq->node))
+		ph_kick(host);
+}
+
+// ---- The worker --------------------------------------------------------------
+
+void Outage::collect()
+{
+	take_in(lot_.take());
+}
+
+void Outage::take_in(ploop_node *newest_first)
+{
+	ploop_node *oldest_first = nullptr;
+	bool probe_came_back = false;
+
+	while (newest_first != nullptr) {
+		ploop_node *const node = newest_first;
+		newest_first = node->next;
+		node->next = oldest_first;
+		oldest_first = node;
+	}
+	while (oldest_first != nullptr) {
+		ploop_rq *const rq = request_of(oldest_first);
+		oldest_first = oldest_first->next;
+		if (has_mark(rq, kMarkProbe)) {
+			clear_mark(rq, kMarkProbe);
+			probe_came_back = true;
+		}
+		accept(rq);
+	}
+	count_parked();
+	if (probe_came_back)
+		probe_failed();
+	if (!active_ && !parked_.empty())
+		begin();
+}
+
+void Outage::accept(ploop_rq *rq)
+{
+	if (target_.suspending() == Suspending::noflush && ph_may_requeue(target_.host_))
+		return ph_rq_end(rq, PLOOP_END_REQUEUE);
+	if (target_.suspending() == Suspending::flush && has_mark(rq, kMarkRetried))
+		return end_with_enospc(rq);
+	if (target_.suspending() == Suspending::flush || !target_.gate().ok()) {
+		set_mark(rq, kMarkRetried);
+		return target_.again(rq);
+	}
+	parked_.insert_by_arrival(rq);
+}
+
+void Outage::end_with_enospc(ploop_rq *rq)
+{
+	ended_enospc_++;
+	ph_rq_end(rq, -kENOSPC);
+}
+
+void Outage::count_parked()
+{
+	const ploop_rq *oldest = parked_.first();
+
+	nr_parked_.store_relaxed(parked_.count());
+	oldest_ms_.store_relaxed(oldest != nullptr ? oldest->parked_at_ms : 0);
+}
+
+void Outage::begin()
+{
+	active_ = true;
+	delay_ms_ = target_.retry_ms_.load_relaxed();
+	wait_for_timer();
+	// What the event announces is there already: the requests are counted.
+	target_.device_->enospc.raise();
+	target_.set_mode(Mode::nospace);
+}
+
+// From now on those who park do not wake the worker: the timer does.
+void Outage::wait_for_timer()
+{
+	ph_timer_arm(target_.host_, PLOOP_TIMER_RETRY, delay_ms_);
+	lot_.be_quiet();
+}
+
+void Outage::on_timer()
+{
+	if (active_ && probing_ == Probing::nothing)
+		probe();
+}
+
+void Outage::probe()
+{
+	// The probe may come back parked, from irq: it must be noticed at once.
+	take_in(lot_.be_attentive());
+	if (target_.committer_.parked()) {
+		probing_ = Probing::commit;
+		target_.counters_.retries.add_relaxed(1);
+		return target_.committer_.retry();
+	}
+	ploop_rq *const rq = parked_.pop();
+	count_parked();
+	if (rq == nullptr)
+		return release_all();
+	probing_ = Probing::request;
+	set_mark(rq, kMarkProbe);
+	target_.counters_.retries.add_relaxed(1);
+	target_.again(rq);
+}
+
+void Outage::probe_failed()
+{
+	probing_ = Probing::nothing;
+	if (!active_)
+		return;
+	if (probe_again_) {
+		probe_again_ = false;
+		return probe();
+	}
+	delay_ms_ = min_of(delay_ms_ * 2, max_of(kRetryLongestMs, target_.retry_ms_.load_relaxed()));
+	wait_for_timer();
+	// Who has read the last event and freed too little learns of it.
+	if (!target_.device_->enospc.pending())
+		target_.raise_enospc();
+}
+
+void Outage::probe_ended(Status status)
+{
+	probing_ = Probing::nothing;
+	if (!active_)
+		return;
+	// An error of another kind says nothing about space: ask the next one.
+	if (status.ok())
+		release_all();
+	else
+		probe();
+}
+
+void Outage::commit_ended(Status status)
+{
+	const bool was_probe = probing_ == Probing::commit;
+
+	if (was_probe)
+		probing_ = Probing::nothing;
+	if (target_.committer_.parked() && !active_)
+		return begin();
+	if (!was_probe || !active_)
+		return;
+	if (status.no_space())
+		probe_failed();
+	else
+		probe_ended(status);
+}
+
+void Outage::release_all()
+{
+	ph_timer_stop(target_.host_, PLOOP_TIMER_RETRY);
+	take_in(lot_.be_attentive());
+	active_ = false;
+	probe_again_ = false;
+	target_.set_mode(Mode::rw);
+	while (ploop_rq *rq = parked_.pop())
+		target_.again(rq);
+	count_parked();
+	if (target_.committer_.parked())
+		target_.committer_.retry();
+}
+
+void Outage::retry_now()
+{
+	if (!active_)
+		return;
+	delay_ms_ = target_.retry_ms_.load_relaxed();
+	if (probing_ != Probing::nothing) {
+		probe_again_ = true;
+		return;
+	}
+	ph_timer_stop(target_.host_, PLOOP_TIMER_RETRY);
+	probe();
+}
+
+// ---- Suspend -----------------------------------------------------------------
+
+void Outage::suspend_begins()
+{
+	ended_enospc_ = 0;
+	take_in(lot_.be_attentive());
+	if (target_.suspending() == Suspending::flush) {
+		// Each is tried once more; accept() ends those that fail again.
+		for (ploop_rq *rq = parked_.first(); rq != nullptr;
+		     rq = rq->after != nullptr ? request_of(rq->after) : nullptr)
+			set_mark(rq, kMarkRetried);
+		if (active_)
+			release_all();
+	} else if (ph_may_requeue(target_.host_)) {
+		hand_back_all();
+	}
+}
+
+void Outage::hand_back_all()
+{
+	while (ploop_rq *rq = parked_.pop())
+		ph_rq_end(rq, PLOOP_END_REQUEUE);
+	if (target_.committer_.parked())
+		target_.committer_.give_up(PLOOP_END_REQUEUE);
+	end_quietly();
+}
+
+// The outage goes on elsewhere: in the next table, or after the resume.
+void Outage::end_quietly()
+{
+	ph_timer_stop(target_.host_, PLOOP_TIMER_RETRY);
+	active_ = false;
+	probe_again_ = false;
+	if (target_.mode() == Mode::nospace)
+		target_.mode_.store_release(static_cast<uint8_t>(Mode::rw));
+	count_parked();
+}
+
+void Outage::suspend_undone()
+{
+	take_in(lot_.be_attentive());
+	if (!target_.gate().ok())
+		target_.committer_.want();
+	retry_now();
+}
+
+void Outage::suspend_ends()
+{
+	take_in(lot_.be_attentive());
+	if (target_.committer_.parked())
+		target_.committer_.give_up(-kENOSPC);
+	while (ploop_rq *rq = parked_.pop()) {
+		if (ph_may_requeue(target_.host_))
+			ph_rq_end(rq, PLOOP_END_REQUEUE);
+		else
+			end_with_enospc(rq);
+	}
+	end_quietly();
+}
+
+void Outage::report_ended()
+{
+	char line[160];
+	Text text(line, sizeof(line));
+
+	if (ended_enospc_ == 0)
+		return;
+	text << ended_enospc_ << " waiting writes ended with ENOSPC at suspend; use dmsetup suspend "
+	     << "--noflush --nolockfs while there is no space";
+	ph_log(target_.host_, PLOOP_LOG_WARNING, line);
+	ended_enospc_ = 0;
+}
+
+} // namespace ploop

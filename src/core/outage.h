@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+// Out of space: parking, the probe, the release, the event.
+//
+// An outage begins with the first request that the host has no space for, and
+// ends when a probe succeeds. While it lasts, requests that need space wait in
+// order of arrival; one at a time, the oldest, is tried when the timer fires,
+// or at once when there is reason to hope.
+//
+// park() is for any context; everything else is the target's worker's.
+#pragma once
+
+#include "atomics.h"
+#include "park.h"
+#include "request.h"
+
+namespace ploop {
+
+class Target;
+
+class Outage {
+public:
+	explicit Outage(Target &target) : target_(target) {}
+	Outage(const Outage &) = delete;
+	Outage &operator=(const Outage &) = delete;
+
+	// Any context: the request met ENOSPC and waits from now on.
+	void park(ploop_rq *rq);
+
+	// Takes what was parked since, and begins an outage if need be.
+	void collect();
+	// How a probe ended that did not park again. @status ok: there is space.
+	void probe_ended(Status status);
+	// A round of the committer has ended, or waits for space.
+	void commit_ended(Status status);
+
+	void on_timer();
+	// There is reason to hope: probes at once.
+	void retry_now();
+
+	// Should a write that needs a new cluster wait without trying?
+	bool blocks(const ploop_rq *rq) const { return active_ && !has_mark(rq, kMarkProbe); }
+
+	void suspend_begins();
+	void suspend_undone();
+	// Ends or hands back all that is left, at the end of a suspend.
+	void suspend_ends();
+	// Logs how many requests this suspend has ended with ENOSPC.
+	void report_ended();
+
+	bool active() const { return active_; }
+	uint64_t nr_parked() const { return nr_parked_.load_relaxed(); }
+	uint64_t oldest_ms() const { return oldest_ms_.load_relaxed(); }
+	bool holds_nothing() const { return parked_.empty() && probing_ != Probing::request; }
+
+private:
+	static constexpr uint32_t kRetryLongestMs = 5000;
+
+	enum class Probing : uint8_t { nothing, request, commit };
+
+	void take_in(ploop_node *newest_first);
+	void accept(ploop_rq *rq);
+	void begin();
+	void wait_for_timer();
+	void end_quietly();
+	void probe();
+	void probe_failed();
+	void release_all();
+	void hand_back_all();
+	void end_with_enospc(ploop_rq *rq);
+	void count_parked();
+
+	Target &target_;
+	ParkLot<HostAtomics, ploop_node> lot_;
+	Atomic<uint64_t> arrivals_{1}; // the next place in the order
+	RequestQueue parked_;
+	bool active_ = false;
+	Probing probing_ = Probing::nothing;
+	bool probe_again_ = false;
+	uint32_t delay_ms_ = 0;
+	uint64_t ended_enospc_ = 0; // by this suspend
+	Atomic<uint64_t> nr_parked_;
+	Atomic<uint64_t> oldest_ms_; // when the oldest was parked; 0: none
+};
+
+} // namespace ploop

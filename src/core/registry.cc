@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "registry.h"
+
+namespace ploop::registry {
+
+namespace {
+
+// Both under the module's lock.
+constinit DeviceShared *devices = nullptr;
+constinit FileClaim *claims = nullptr;
+
+bool held_locked(const FileClaim &claim)
+{
+	for (const FileClaim *other = claims; other != nullptr; other = other->next) {
+		if (other != &claim && other->file_id[0] == claim.file_id[0] &&
+		    other->file_id[1] == claim.file_id[1])
+			return true;
+	}
+	return false;
+}
+
+} // namespace
+
+DeviceShared *get_device(uint64_t device_id)
+{
+	RegistryLock lock;
+
+	for (DeviceShared *device = devices; device != nullptr; device = device->next) {
+		if (device->device_id == device_id) {
+			device->users++;
+			return device;
+		}
+	}
+	DeviceShared *device = make_owned<DeviceShared>().give_away();
+	if (device == nullptr)
+		return nullptr;
+	device->device_id = device_id;
+	device->users = 1;
+	device->next = devices;
+	devices = device;
+	return device;
+}
+
+void drop_device(DeviceShared *device)
+{
+	RegistryLock lock;
+
+	if (--device->users > 0)
+		return;
+	for (DeviceShared **link = &devices; *link != nullptr; link = &(*link)->next) {
+		if (*link == device) {
+			*link = device->next;
+			break;
+		}
+	}
+	Owned<DeviceShared> last(device);
+}
+
+bool hold(FileClaim &claim)
+{
+	RegistryLock lock;
+
+	if (held_locked(claim))
+		return false;
+	if (!claim.held) {
+		claim.held = true;
+		claim.next = claims;
+		claims = &claim;
+	}
+	return true;
+}
+
+void release(FileClaim &claim)
+{
+	RegistryLock lock;
+
+	for (FileClaim **link = &claims; *link != nullptr; link = &(*link)->next) {
+		if (*link == &claim) {
+			*link = claim.next;
+			break;
+		}
+	}
+	claim.held = false;
+}
+
+bool held_by_other(const FileClaim &claim)
+{
+	RegistryLock lock;
+
+	return held_locked(claim);
+}
+
+} // namespace ploop::registry

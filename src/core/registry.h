@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+// What the whole module knows: who uses which file, and what belongs to a
+// mapped device rather than to one of its tables.
+#pragma once
+
+#include "atomics.h"
+#include "event.h"
+#include "memory.h"
+
+namespace ploop {
+
+// Belongs to the mapped device and outlives a table reload.
+struct DeviceShared {
+	uint64_t device_id = 0;
+	uint32_t users = 0; // under the registry's lock
+	DeviceShared *next = nullptr;
+	EventCount<HostAtomics> enospc;
+};
+
+// One instance's claim on its top file.
+struct FileClaim {
+	uint64_t file_id[2] = {};
+	bool held = false; // running, or suspended with unwritten changes
+	FileClaim *next = nullptr;
+};
+
+// The lock of the module, held while this object lives. Process context.
+class RegistryLock {
+public:
+	RegistryLock() { ph_global_lock(); }
+	~RegistryLock() { ph_global_unlock(); }
+	RegistryLock(const RegistryLock &) = delete;
+	RegistryLock &operator=(const RegistryLock &) = delete;
+};
+
+// All functions take the lock themselves. Process context.
+namespace registry {
+
+// The device's shared part, made if it is the first; NULL: no memory. Paired with drop_device().
+DeviceShared *get_device(uint64_t device_id);
+void drop_device(DeviceShared *device);
+
+// Holds the file for @claim; false if another instance holds it.
+bool hold(FileClaim &claim);
+void release(FileClaim &claim);
+// Does another instance hold this file?
+bool held_by_other(const FileClaim &claim);
+
+} // namespace registry
+
+} // namespace ploop

@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: GPL-2.0
+// The life cycle: construct, resume, suspend, and the way to stillness.
+#include "target.h"
+
+namespace ploop {
+
+Target::~Target()
+{
+	if (claim_.held)
+		registry::release(claim_);
+	if (device_ != nullptr)
+		registry::drop_device(device_);
+	ph_free(mark_buffer_);
+}
+
+Status Target::construct(const ploop_table &table, unsigned int argc, char **argv, Text &error)
+{
+	TableLine line;
+	DeltaName name;
+
+	PLOOP_TRY(parse_table_line(argc, argv, line, error));
+	if (line.nr_deltas > 1) {
+		error << line.nr_deltas << " deltas given; one is served";
+		return Status::error(kEOPNOTSUPP);
+	}
+	PLOOP_TRY(parse_delta(line.deltas[0], name, error));
+	if (name.raw) {
+		error << "delta " << line.deltas[0] << ": a raw delta cannot be the top one";
+		return Status::error(kEOPNOTSUPP);
+	}
+	geometry_ = line.geometry;
+	skip_sectors_ = line.options.skip_sectors;
+	virtual_sectors_ = skip_sectors_ + table.nr_sectors;
+	read_only_ = table.read_only;
+	fallocate_new_.store_relaxed(line.options.fallocate_new);
+	retry_ms_.store_relaxed(line.options.retry_ms);
+	mode_.store_relaxed(static_cast<uint8_t>(read_only_ ? Mode::ro : Mode::rw));
+
+	PLOOP_TRY(image_.open(name, !read_only_, error));
+	PLOOP_TRY(image_.read_header(geometry_, virtual_sectors_, error));
+	if (const Status status = create_parts(); !status.ok()) {
+		error << "no memory for the map of " << image_.header().entries << " BAT entries";
+		return status;
+	}
+	claim_.file_id[0] = image_.facts().id[0];
+	claim_.file_id[1] = image_.facts().id[1];
+	// While another instance runs on the file, its BAT is not settled: the
+	// resume of this one will read it.
+	if (registry::held_by_other(claim_))
+		return {};
+	return image_.read_map(map_, space_, error);
+}
+
+Status Target::create_parts()
+{
+	const uint64_t wanted = geometry_.clusters_for_sectors(virtual_sectors_);
+	const uint64_t entries = image_.header().entries;
+
+	if (wanted > ChunkedArray<Atomic<uint64_t>>::kLongest - kBatPageEntries)
+		return Status::error(kEFBIG);
+	PLOOP_TRY(map_.allocate(static_cast<uint32_t>(wanted)));
+	// All clusters mapped, and as many in quarantine: more are never needed.
+	PLOOP_TRY(space_.allocate(image_.bat_clusters() + 2 * entries + 1024));
+	PLOOP_TRY(writer_.create(host_));
+	PLOOP_TRY(committer_.create(host_, map_.pages()));
+	PLOOP_TRY(freer_.create(host_));
+	PLOOP_TRY(walker_.create(host_));
+	PLOOP_TRY(stop_operation_.create(*this, host_, on_stop));
+	mark_buffer_ = static_cast<uint32_t *>(ph_alloc(sizeof(uint32_t)));
+	device_ = registry::get_device(ph_device_id(host_));
+	if (mark_buffer_ == nullptr || device_ == nullptr)
+		return Status::error(kENOMEM);
+	return {};
+}
+
+void Target::limits(ploop_limits &limits) const
+{
+	limits.cluster_sectors = geometry_.cluster_sectors();
+	limits.dio_align_bytes = image_.facts().dio_align_bytes;
+}
+
+// ---- Resume ----------------------------------------------------------------
+
+Status Target::preresume()
+{
+	if (running_)
+		return {};
+	const Status status = dirty_suspended_.load_relaxed() ? start_dirty() : start_fresh();
+	running_ = status.ok();
+	return status;
+}
+
+Status Target::start_fresh()
+{
+	char buffer[PLOOP_ERROR_BYTES];
+	Text error(buffer, sizeof(buffer));
+	Status status;
+
+	if (!registry::hold(claim_)) {
+		error << "the image is in use by another ploop device, or one with unwritten changes";
+		status = Status::error(kEBUSY);
+	} else {
+		status = image_.read_header(geometry_, virtual_sectors_, error);
+		if (status.ok() && image_.bat_clusters() + 2 * uint64_t{image_.header().entries} >
+					   space_.limit()) {
+			error << "BAT entries grew to " << image_.header().entries
+			      << " since the table was loaded: load it again";
+			status = Status::error(kEAGAIN);
+		}
+		if (status.ok())
+			status = image_.read_map(map_, space_, error);
+		if (status.ok() && !read_only_)
+			status = mark_in_use();
+		if (!status.ok())
+			registry::release(claim_);
+	}
+	if (!status.ok()) {
+		char line[PLOOP_ERROR_BYTES + 64];
+		Text text(line, sizeof(line));
+		text << "cannot resume, error " << status.code() << ": "
+		     << (error.length() > 0 ? buffer : "the in-use mark cannot be written");
+		ph_log(host_, PLOOP_LOG_ERROR, line);
+		return status;
+	}
+	gate_.store_relaxed(0);
+	mode_.store_relaxed(static_cast<uint8_t>(read_only_ ? Mode::ro : Mode::rw));
+	publish_counters();
+	ph_start(host_);
+	return {};
+}
+
+Status Target::mark_in_use()
+{
+	WaitedOperation reserve(host_);
+
+	// Later overwrites of the BAT must not need new space. Where the host
+	// cannot promise that, a commit may have to wait for space: no error.
+	if (reserve.exists())
+		reserve.run(PLOOP_OP_RESERVE, image_.file(), 0, image_.bat_bytes());
+	if (image_.header().in_use == kInUse)
+		return {};
+	PLOOP_TRY(image_.write_in_use(kInUse));
+	marked_by_us_ = true;
+	return {};
+}
+
+// What the last suspend could not write is written first; the map in memory is
+// newer than the one on disk, which is not read again.
+Status Target::start_dirty()
+{
+	if (failed()) {
+		ph_log(host_, PLOOP_LOG_ERROR,
+		       "cannot resume: the map could not be written; remove the device and check "
+		       "the image");
+		return Status::error(kEIO);
+	}
+	ph_wait_init(&stop_wait_);
+	ph_start(host_);
+	signal(kSignalRecommit);
+	ph_wait(&stop_wait_);
+	if (!stop_status_.ok()) {
+		ph_quiesce(host_);
+		ph_log(host_, PLOOP_LOG_ERROR,
+		       "cannot resume: the map still cannot be written; free space and resume again");
+		return stop_status_;
+	}
+	dirty_suspended_.store_relaxed(false);
+	return {};
+}
+
+void Target::resume()
+{
+	suspending_.store_release(static_cast<uint8_t>(Suspending::none));
+	signal(kSignalUndone);
+}
+
+// ---- Suspend ---------------------------------------------------------------
+
+void Target::presuspend(bool noflush)
+{
+	suspending_.store_release(
+		static_cast<uint8_t>(noflush ? Suspending::noflush : Suspending::flush));
+	if (running_)
+		signal(kSignalSuspend);
+}
+
+void Target::presuspend_undo()
+{
+	suspending_.store_release(static_cast<uint8_t>(Suspending::none));
+	if (running_)
+		signal(kSignalUndone);
+}
+
+void Target::postsuspend()
+{
+	if (!running_)
+		return;
+	ph_wait_init(&stop_wait_);
+	signal(kSignalStop);
+	ph_wait(&stop_wait_);
+	ph_quiesce(host_);
+	running_ = false;
+	dirty_suspended_.store_relaxed(!read_only_ && !stop_status_.ok());
+	if (stop_status_.ok() || failed())
+		registry::release(claim_);
+	else
+		ph_log(host_, PLOOP_LOG_ERROR,
+		       "suspended with unwritten changes of the map: resume this table before "
+		       "anything else uses the image");
+}
+
+bool Target::quiet() const
+{
+	return ready_.empty() && writer_.idle() && walker_.idle() && !committer_.running() &&
+	       !committer_.waiting() && outage_.holds_nothing();
+}
+
+void Target::begin_stop()
+{
+	stop_ = Stop::quiet;
+	outage_.suspend_ends();
+}
+
+void Target::advance_stop()
+{
+	switch (stop_) {
+	case Stop::quiet:
+		outage_.suspend_ends();
+		if (!quiet())
+			return;
+		stop_ = Stop::drain;
+		freer_.want_drain();
+		freer_.run();
+		return;
+	case Stop::drain:
+		outage_.suspend_ends();
+		if (freer_.drained())
+			stop_drained();
+		return;
+	case Stop::commit:
+		if (committer_.idle())
+			stop_committed();
+		return;
+	case Stop::freeing:
+		if (freer_.idle())
+			stop_trim();
+		return;
+	case Stop::recommit:
+		if (committer_.idle())
+			stop_done(committer_.last_status());
+		return;
+	case Stop::none:
+	case Stop::trim:
+	case Stop::mark:
+	case Stop::sync:
+		return;
+	}
+}
+
+void Target::stop_drained()
+{
+	if (!quiet()) {
+		stop_ = Stop::quiet;
+		return;
+	}
+	if (read_only_)
+		return stop_done({});
+	if (failed())
+		return stop_done(Status::error(kEIO));
+	stop_ = Stop::commit;
+	committer_.want();
+	committer_.run();
+}
+
+void Target::stop_committed()
+{
+	if (!committer_.last_status().ok())
+		return stop_done(committer_.last_status());
+	stop_ = Stop::freeing;
+	freer_.run();
+	if (freer_.idle())
+		stop_trim();
+}
+
+void Target::stop_trim()
+{
+	const uint64_t end = geometry_.offset_of(FileCluster(static_cast<uint32_t>(space_.taken_end())));
+
+	if (image_.facts().block_device || image_.header().extension_sectors() != 0 ||
+	    ph_file_size(image_.file()) <= end)
+		return stop_mark();
+	stop_ = Stop::trim;
+	stop_operation_.start(PLOOP_OP_TRUNCATE, image_.file(), end, 0);
+}
+
+void Target::stop_mark()
+{
+	if (!marked_by_us_)
+		return stop_sync();
+	stop_ = Stop::mark;
+	*mark_buffer_ = to_le32(kClosed);
+	stop_operation_.start(PLOOP_OP_WRITE_BUFFERED, image_.file(), kInUseOffset, sizeof(uint32_t),
+			      mark_buffer_);
+}
+
+void Target::stop_sync()
+{
+	stop_ = Stop::sync;
+	stop_operation_.start(PLOOP_OP_SYNC, image_.file(), 0, 0);
+}
+
+// A tail that stays, or a mark, harms nobody: the data and the map are durable.
+void Target::on_stop(Target &target, Operation &, int64_t result)
+{
+	switch (target.stop_) {
+	case Stop::trim:
+		return target.stop_mark();
+	case Stop::mark:
+		if (result == sizeof(uint32_t))
+			target.marked_by_us_ = false;
+		return target.stop_sync();
+	case Stop::sync:
+		return target.stop_done(Status::from(result));
+	case Stop::none:
+	case Stop::quiet:
+	case Stop::drain:
+	case Stop::commit:
+	case Stop::freeing:
+	case Stop::recommit:
+		return;
+	}
+}
+
+void Target::stop_done(Status status)
+{
+	stop_status_ = status;
+	stop_ = Stop::none;
+	publish_counters();
+	outage_.report_ended();
+	ph_wait_signal(&stop_wait_);
+}
+
+// ---- Modes -----------------------------------------------------------------
+
+namespace {
+
+const char *name_of(Mode mode)
+{
+	switch (mode) {
+	case Mode::rw:
+		return "rw";
+	case Mode::nospace:
+		return "nospace";
+	case Mode::failed:
+		return "failed";
+	case Mode::ro:
+		return "ro";
+	}
+	return "";
+}
+
+} // namespace
+
+// The one place where the mode changes while the device runs.
+void Target::set_mode(Mode mode)
+{
+	if (this->mode() == mode || failed())
+		return;
+	mode_.store_release(static_cast<uint8_t>(mode));
+
+	char line[160];
+	Text text(line, sizeof(line));
+	switch (mode) {
+	case Mode::nospace:
+		text << "out of space below the image: writes that need space wait; free some";
+		break;
+	case Mode::rw:
+		text << "space is back: waiting writes go on";
+		break;
+	case Mode::failed:
+		text << "the map could not be written, error " << counters_.last_error.load_relaxed()
+		     << ": every write and flush fails from now on";
+		break;
+	case Mode::ro:
+		break;
+	}
+	ph_log(host_, mode == Mode::failed ? PLOOP_LOG_ERROR : PLOOP_LOG_WARNING, line);
+	ph_event(host_);
+}
+
+void Target::fail(Status status)
+{
+	if (failed())
+		return;
+	counters_.last_error.store_relaxed(status.code());
+	// The gate first: whoever learns of the failure finds it shut (invariant 4).
+	gate_.store_release(-kEIO);
+	set_mode(Mode::failed);
+	outage_.retry_now();
+}
+
+void Target::open_gate()
+{
+	if (!failed())
+		gate_.store_release(0);
+}
+
+void Target::raise_enospc()
+{
+	device_->enospc.raise();
+	ph_event(host_);
+}
+
+// ---- Status ----------------------------------------------------------------
+
+void Target::status(ploop_status kind, Text &text) const
+{
+	const bool pending = device_->enospc.pending();
+
+	if (kind == PLOOP_STATUS_IMA)
+		text << "target_name=ploop,target_version=1.0.0,deltas=1,format=v2,cluster_sectors="
+		     << geometry_.cluster_sectors() << ",mode=" << (read_only_ ? "ro" : "rw") << ';';
+	if (kind == PLOOP_STATUS_IMA)
+		return;
+
+	text << "1 v2 " << geometry_.cluster_sectors() << ' ';
+	if (fallocate_new_.load_relaxed())
+		text << 'f';
+	if (pending)
+		text << 's';
+	if (!fallocate_new_.load_relaxed() && !pending)
+		text << 'o';
+	if (skip_sectors_ != 0)
+		text << " off=" << skip_sectors_;
+	if (kind == PLOOP_STATUS_TABLE)
+		return;
+
+	const uint64_t oldest = outage_.oldest_ms();
+	text << " mode=" << name_of(mode()) << " used=" << counters_.used_clusters.load_relaxed()
+	     << " total=" << geometry_.clusters_for_sectors(virtual_sectors_)
+	     << " quarantined=" << counters_.quarantined.load_relaxed()
+	     << " parked=" << outage_.nr_parked()
+	     << " parked_oldest_ms=" << (oldest == 0 ? 0 : ph_now_ms() - oldest)
+	     << " enospc_events=" << device_->enospc.raised()
+	     << " retries=" << counters_.retries.load_relaxed()
+	     << " retry_ms=" << retry_ms_.load_relaxed()
+	     << " last_error=" << counters_.last_error.load_relaxed()
+	     << " dirty_bat_pages=" << counters_.dirty_pages.load_relaxed();
+	if (dirty_suspended_.load_relaxed())
+		text << " dirty-suspended";
+	if (pending)
+		text << " event_ENOSPC";
+}
+
+void Target::publish_counters()
+{
+	counters_.used_clusters.store_relaxed(space_.nr_used());
+	counters_.quarantined.store_relaxed(freer_.count());
+	counters_.dirty_pages.store_relaxed(committer_.dirty_pages());
+}
+
+// ---- Messages --------------------------------------------------------------
+
+int Target::image_name(Text &reply)
+{
+	constexpr size_t kPathBytes = 4096;
+	char *path = static_cast<char *>(ph_alloc(kPathBytes));
+
+	if (path == nullptr)
+		return -kENOMEM;
+	const int error = ph_file_path(image_.file(), path, kPathBytes);
+	if (error == 0)
+		reply << path << '\n';
+	ph_free(path);
+	return error == 0 ? 1 : error;
+}
+
+int Target::message(unsigned int argc, char **argv, Text &reply)
+{
+	uint64_t number = 0;
+
+	if (argc < 1)
+		return -kEINVAL;
+	if (text_equal(argv[0], "get_event")) {
+		if (argc != 1)
+			return -kEINVAL;
+		const uint64_t raised = device_->enospc.raised();
+		if (raised <= device_->enospc.acknowledged())
+			return 0;
+		reply << "event_ENOSPC\n";
+		if (reply.has_spare())
+			device_->enospc.acknowledge(raised);
+		return 1;
+	}
+	if (text_equal(argv[0], "retry_enospc")) {
+		if (argc != 1)
+			return -kEINVAL;
+		if (mode() == Mode::nospace)
+			signal(kSignalRetryNow);
+		return 0;
+	}
+	if (text_equal(argv[0], "enospc_retry_ms")) {
+		if (argc != 2 || !text_number(argv[1], kRetryMsMax, number) || number == 0)
+			return -kEINVAL;
+		retry_ms_.store_relaxed(static_cast<uint32_t>(number));
+		if (mode() == Mode::nospace)
+			signal(kSignalRetryNow);
+		return 0;
+	}
+	if (text_equal(argv[0], "set_falloc_new_clu")) {
+		if (argc != 2 || !text_number(argv[1], 1, number))
+			return -kEINVAL;
+		fallocate_new_.store_relaxed(number != 0);
+		return 0;
+	}
+	if (text_equal(argv[0], "get_img_name")) {
+		if (argc != 2 || !text_number(argv[1], ~uint64_t{0} / 16, number))
+			return -kEINVAL;
+		if (number != 0)
+			return 1; // an empty reply: there is no such level
+		return image_name(reply);
+	}
+	return -kEOPNOTSUPP;
+}
+
+} // namespace ploop

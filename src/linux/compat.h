@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What differs between the kernels that we build for, 6.1 and later, and why.
+ * No other file looks at the kernel's version.
+ */
+#ifndef PLOOP_LINUX_COMPAT_H
+#define PLOOP_LINUX_COMPAT_H
+
+#include <linux/blkdev.h>
+#include <linux/device-mapper.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/pagemap.h>
+#include <linux/timer.h>
+#include <linux/version.h>
+
+#define PLOOP_KERNEL_SINCE(major, minor) (LINUX_VERSION_CODE >= KERNEL_VERSION(major, minor, 0))
+
+/* Since 6.5 block devices are opened with a mode type of their own. */
+static inline bool compat_table_is_writable(struct dm_table *table)
+{
+#if PLOOP_KERNEL_SINCE(6, 5)
+	return dm_table_get_mode(table) & BLK_OPEN_WRITE;
+#else
+	return dm_table_get_mode(table) & FMODE_WRITE;
+#endif
+}
+
+/* The del_ names went away in 6.15; the timer_ names came in 6.2. */
+#if PLOOP_KERNEL_SINCE(6, 2)
+#define compat_timer_delete(timer) timer_delete(timer)
+#define compat_timer_delete_sync(timer) timer_delete_sync(timer)
+#else
+#define compat_timer_delete(timer) del_timer(timer)
+#define compat_timer_delete_sync(timer) del_timer_sync(timer)
+#endif
+
+/*
+ * Must pages not change while they are on their way to @inode's data? Since
+ * 6.10 btrfs says so in the mapping, for inodes with checksums; before, it only
+ * handled its own page cache, so every inode of it has to count.
+ */
+static inline bool compat_inode_needs_stable_pages(const struct inode *inode)
+{
+	const struct super_block *sb = inode->i_sb;
+
+	if (sb->s_iflags & SB_I_STABLE_WRITES)
+		return true;
+	if (sb->s_bdev && bdev_stable_writes(sb->s_bdev))
+		return true;
+#if PLOOP_KERNEL_SINCE(6, 10)
+	return mapping_stable_writes(inode->i_mapping);
+#else
+	return sb->s_magic == BTRFS_SUPER_MAGIC;
+#endif
+}
+
+/*
+ * Makes the pages under writeback to our own device stable, too. Up to 6.10
+ * this is a flag of the queue, which device-mapper clears when it binds a table
+ * without data devices; so it is set after that. Since 6.11 it is one of the
+ * limits and set by the io_hints hook; but device-mapper keeps the old limits if
+ * it replaces a table by one without data devices, so look again here.
+ * Process context; the device is suspended.
+ */
+static inline void compat_make_pages_stable(struct gendisk *disk)
+{
+	struct request_queue *queue = disk->queue;
+#if PLOOP_KERNEL_SINCE(6, 11)
+	struct queue_limits limits;
+
+	if (queue->limits.features & BLK_FEAT_STABLE_WRITES)
+		return;
+	limits = queue_limits_start_update(queue);
+	/* It cannot fail: one feature bit is not validated against anything. */
+	limits.features |= BLK_FEAT_STABLE_WRITES;
+	WARN_ON_ONCE(queue_limits_commit_update(queue, &limits));
+#else
+	blk_queue_flag_set(QUEUE_FLAG_STABLE_WRITES, queue);
+#endif
+}
+
+static inline void compat_limit_stable_pages(struct queue_limits *limits)
+{
+#if PLOOP_KERNEL_SINCE(6, 11)
+	limits->features |= BLK_FEAT_STABLE_WRITES;
+#endif
+}
+
+/*
+ * Closes @file for a kernel thread, for which fput() would be put off. Until
+ * 6.5 __fput_sync() is a bug in any other task. A task of user space closes at
+ * its return to there, before anything that it does next.
+ */
+static inline void compat_fput(struct file *file)
+{
+	if (current->flags & PF_KTHREAD)
+		__fput_sync(file);
+	else
+		fput(file);
+}
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the files of the kernel's side share.
+ *
+ * Ownership: a dm_target owns one struct ploop_host, which owns one struct
+ * ploop_core; both live from the constructor to the destructor. The core owns
+ * its files and operations and gives them back through the contract. Requests
+ * live in device-mapper's per-bio data until ph_rq_end().
+ */
+#ifndef PLOOP_LINUX_INTERNAL_H
+#define PLOOP_LINUX_INTERNAL_H
+
+#include <linux/atomic.h>
+#include <linux/blkdev.h>
+#include <linux/completion.h>
+#include <linux/cred.h>
+#include <linux/device-mapper.h>
+#include <linux/fs.h>
+#include <linux/percpu-refcount.h>
+#include <linux/sched/mm.h>
+#include <linux/spinlock.h>
+#include <linux/timer.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "ploop/host.h"
+#include "ploop/target.h"
+
+#include "compat.h"
+
+#define DM_MSG_PREFIX "ploop"
+
+/* ---- Gate: do kicks, timers and events pass? ----------------------------- */
+
+enum ploop_gate {
+	PLOOP_GATE_QUIET,	/* before ph_start(), after ph_quiesce() */
+	PLOOP_GATE_OPEN,
+	PLOOP_GATE_CLOSING	/* inside ph_quiesce(): stragglers are dropped silently */
+};
+
+struct ploop_timer_slot {
+	struct timer_list timer;
+	struct ploop_host *host;
+	enum ploop_timer which;
+};
+
+/* ---- Epochs --------------------------------------------------------------- */
+
+struct ploop_epoch_ref {
+	struct percpu_ref ref;
+	struct ploop_host *host;
+};
+
+struct ploop_epoch {
+	u32 current_ref;		/* which of the two is entered now */
+	bool flipping;			/* from ph_epoch_flip() until the old one is usable again */
+	struct ploop_epoch_ref refs[2];
+	struct work_struct drained_work;
+	wait_queue_head_t settled;
+};
+
+/* ---- One instance --------------------------------------------------------- */
+
+struct ploop_host {
+	/* Read on the path of every request; only the flip of an epoch writes here. */
+	struct dm_target *ti;
+	struct ploop_core *core;
+	struct workqueue_struct *io_wq;		/* requests and operations */
+	struct ploop_epoch epoch;
+
+	/* The rest is not for the path of mapped requests. */
+	struct workqueue_struct *control_wq ____cacheline_aligned_in_smp;
+	const struct cred *cred;		/* of whoever loaded the table */
+	struct ploop_limits limits;
+	bool stable_pages;			/* a delta lies on something that needs them */
+	char name[DISK_NAME_LEN];		/* "dm-3": what the kernel calls the device */
+
+	/* Under gate_lock for writing; read without it where a straggler does no harm. */
+	enum ploop_gate gate;
+	spinlock_t gate_lock;
+	bool event_late;			/* an event was raised while the gate was shut */
+	struct ploop_timer_slot timers[PLOOP_TIMERS];
+	struct work_struct kick_work;
+	struct work_struct event_work;
+};
+
+/* work.c. Process context. */
+int ploop_work_init(struct ploop_host *host);
+/* Stops everything and forbids it for ever; then pc_destroy() may be called. */
+void ploop_work_stop(struct ploop_host *host);
+/* After pc_destroy(): waits for the ends of works that gave up their objects already. */
+void ploop_work_exit(struct ploop_host *host);
+
+/* epoch.c. Process context. */
+int ploop_epoch_init(struct ploop_host *host);
+/* Waits until no flip is under way and pc_epoch_drained() has returned. */
+void ploop_epoch_settle(struct ploop_host *host);
+void ploop_epoch_exit(struct ploop_host *host);
+
+/* target.c: for module.c only. */
+extern struct target_type ploop_target;
+
+/* ---- Files ---------------------------------------------------------------- */
+
+struct ploop_file {
+	struct file *file;
+	struct ploop_host *host;
+	u32 dio_align;		/* bytes; 0: no direct I/O */
+	bool inline_ok;		/* direct I/O with IOCB_NOWAIT can be tried */
+};
+
+/* Can a transfer between @offset and @offset + @bytes be direct? */
+static inline bool ploop_file_can_direct(const struct ploop_file *file, u64 offset, u64 bytes)
+{
+	return file->dio_align && IS_ALIGNED(offset | bytes, file->dio_align);
+}
+
+/*
+ * The bracket around every operation on a file. Memory must not be reclaimed
+ * through our own, maybe suspended, device. Buffered writers are throttled by
+ * the dirty pages of the file's own device only, because whoever waits for us
+ * holds dirty pages of ours. Credentials are those of whoever loaded the table:
+ * a worker has init's, a submitter anybody's. Process context; may nest.
+ */
+struct ploop_bracket {
+	unsigned int noio;
+	unsigned int throttle;
+	const struct cred *cred;
+};
+
+static inline void ploop_bracket_enter_nocred(struct ploop_bracket *bracket)
+{
+	bracket->noio = memalloc_noio_save();
+	bracket->throttle = current->flags & PF_LOCAL_THROTTLE;
+	current->flags |= PF_LOCAL_THROTTLE;
+}
+
+static inline void ploop_bracket_leave_nocred(struct ploop_bracket *bracket)
+{
+	current->flags = (current->flags & ~PF_LOCAL_THROTTLE) | bracket->throttle;
+	memalloc_noio_restore(bracket->noio);
+}
+
+static inline void ploop_bracket_enter(struct ploop_host *host, struct ploop_bracket *bracket)
+{
+	ploop_bracket_enter_nocred(bracket);
+	bracket->cred = override_creds(host->cred);
+}
+
+static inline void ploop_bracket_leave(struct ploop_bracket *bracket)
+{
+	revert_creds(bracket->cred);
+	ploop_bracket_leave_nocred(bracket);
+}
+
+/*
+ * Reads or writes with @iter's data, through its end, from *@pos of @file, and
+ * waits for it. Bytes, maybe fewer, or a negative errno if there were none.
+ * Inside the bracket; @ki_flags is all the flags there are.
+ */
+ssize_t ploop_file_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *iter, int ki_flags);
+
+/* What the core hears of an error: a quota is a shortage of space like any other. */
+static inline s64 ploop_result(s64 result)
+{
+	return result == -EDQUOT ? -ENOSPC : result;
+}
+
+/* ---- Requests -------------------------------------------------------------- */
+
+/* Device-mapper's per-bio data. */
+struct ploop_bio {
+	struct ploop_rq rq;
+	struct kiocb iocb;
+	struct work_struct work;
+	/* The transfer under way, from ph_rq_io() to pc_rq_done(). */
+	struct ploop_file *file;
+	u64 offset;
+	u32 skip;
+	u32 bytes;
+	u32 flags;		/* PLOOP_IO_* */
+	atomic_t iocb_refs;	/* of the submitter and of the completion */
+	long result;
+};
+
+static inline struct ploop_bio *ploop_bio_of(struct ploop_rq *rq)
+{
+	return container_of(rq, struct ploop_bio, rq);
+}
+
+static inline struct bio *ploop_bio_bio(struct ploop_bio *pb)
+{
+	return dm_bio_from_per_bio_data(pb, sizeof(*pb));
+}
+
+#endif

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The core's own operations on files: each runs to its end in a worker.
+ */
+#include <linux/bvec.h>
+#include <linux/falloc.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/uio.h>
+
+#include "internal.h"
+
+/* Pages that a buffer of PLOOP_ALLOC_MAX bytes touches. */
+#define PLOOP_OP_PAGES (PLOOP_ALLOC_MAX / PAGE_SIZE + 1)
+
+struct ploop_host_op {
+	struct ploop_op op;
+	struct ploop_host *host;
+	struct work_struct work;
+	struct bio_vec bvecs[PLOOP_OP_PAGES];
+};
+
+static struct ploop_host_op *ploop_host_op(struct ploop_op *op)
+{
+	return container_of(op, struct ploop_host_op, op);
+}
+
+/* Describes the buffer's memory, contiguous or mapped, and returns the number of pieces. */
+static unsigned int ploop_op_map(struct ploop_host_op *hop)
+{
+	char *memory = hop->op.buffer;
+	size_t left = hop->op.bytes;
+	unsigned int pieces = 0;
+
+	if (!is_vmalloc_addr(memory)) {
+		hop->bvecs[0] = (struct bio_vec) {
+			.bv_page = virt_to_page(memory),
+			.bv_offset = offset_in_page(memory),
+			.bv_len = left,
+		};
+		return 1;
+	}
+
+	while (left) {
+		size_t bytes = min_t(size_t, left, PAGE_SIZE - offset_in_page(memory));
+
+		hop->bvecs[pieces++] = (struct bio_vec) {
+			.bv_page = vmalloc_to_page(memory),
+			.bv_offset = offset_in_page(memory),
+			.bv_len = bytes,
+		};
+		memory += bytes;
+		left -= bytes;
+	}
+	return pieces;
+}
+
+/* Moves the buffer's bytes, all of them unless an error or the end of the file comes first. */
+static s64 ploop_op_rw(struct ploop_host_op *hop)
+{
+	struct ploop_op *op = &hop->op;
+	struct ploop_file *file = op->file;
+	const bool write = op->kind != PLOOP_OP_READ;
+	struct iov_iter iter;
+	loff_t pos = op->offset;
+	ssize_t done = 0;
+	ssize_t ret;
+
+	if (WARN_ON_ONCE(op->bytes > PLOOP_ALLOC_MAX))
+		return -EINVAL;
+
+	iov_iter_bvec(&iter, write ? ITER_SOURCE : ITER_DEST, hop->bvecs, ploop_op_map(hop),
+		      op->bytes);
+	do {
+		int ki_flags = 0;
+
+		if (op->kind != PLOOP_OP_WRITE_BUFFERED &&
+		    ploop_file_can_direct(file, pos, iov_iter_count(&iter)) &&
+		    IS_ALIGNED((uintptr_t)op->buffer + done, SECTOR_SIZE))
+			ki_flags = IOCB_DIRECT;
+		/* A direct read that the file's end cut short goes on buffered, and finds nothing. */
+		ret = ploop_file_rw(file, &pos, &iter, ki_flags);
+		if (ret > 0)
+			done += ret;
+	} while (ret > 0 && iov_iter_count(&iter));
+	return done ? done : ret;
+}
+
+/* Writes zeros, direct where the file can, a buffer's worth at a time. */
+static s64 ploop_op_write_zeroes(struct ploop_host_op *hop)
+{
+	struct ploop_op *op = &hop->op;
+	loff_t pos = op->offset;
+	u64 left = op->bytes;
+	ssize_t ret = 0;
+	unsigned int i;
+
+	for (i = 0; i < PLOOP_OP_PAGES; i++) {
+		hop->bvecs[i] = (struct bio_vec) {
+			.bv_page = ZERO_PAGE(0),
+			.bv_len = PAGE_SIZE,
+		};
+	}
+
+	while (left) {
+		size_t bytes = min_t(u64, left, PLOOP_ALLOC_MAX);
+		struct iov_iter iter;
+
+		iov_iter_bvec(&iter, ITER_SOURCE, hop->bvecs, PLOOP_OP_PAGES, bytes);
+		ret = ploop_file_rw(op->file, &pos, &iter,
+				    ploop_file_can_direct(op->file, pos, bytes) ? IOCB_DIRECT : 0);
+		if (ret <= 0)
+			break;
+		left -= ret;
+	}
+	return left == op->bytes ? ret : op->bytes - left;
+}
+
+static s64 ploop_op_truncate(struct ploop_op *op)
+{
+	struct file *filp = op->file->file;
+
+	if (!S_ISREG(file_inode(filp)->i_mode))
+		return -EOPNOTSUPP;
+	return vfs_truncate(&filp->f_path, op->offset);
+}
+
+static s64 ploop_op_fallocate(struct ploop_op *op)
+{
+	struct file *filp = op->file->file;
+	const bool regular = S_ISREG(file_inode(filp)->i_mode);
+	int mode = 0;
+
+	switch (op->kind) {
+	case PLOOP_OP_ALLOCATE:
+		break;
+	case PLOOP_OP_RESERVE:
+		mode = FALLOC_FL_KEEP_SIZE;
+		break;
+	case PLOOP_OP_PUNCH:
+		mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+		break;
+	case PLOOP_OP_ZERO:
+		mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+		break;
+	default:
+		return -EINVAL;
+	}
+	/* A block device has all the space it will ever have. */
+	if (!regular && !(mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
+		return -EOPNOTSUPP;
+	return vfs_fallocate(filp, mode, op->offset, op->bytes);
+}
+
+static s64 ploop_op_run(struct ploop_host_op *hop)
+{
+	switch (hop->op.kind) {
+	case PLOOP_OP_READ:
+	case PLOOP_OP_WRITE:
+	case PLOOP_OP_WRITE_BUFFERED:
+		return ploop_op_rw(hop);
+	case PLOOP_OP_SYNC:
+		return vfs_fsync(hop->op.file->file, 1);
+	case PLOOP_OP_TRUNCATE:
+		return ploop_op_truncate(&hop->op);
+	case PLOOP_OP_ALLOCATE:
+	case PLOOP_OP_RESERVE:
+	case PLOOP_OP_PUNCH:
+	case PLOOP_OP_ZERO:
+		return ploop_op_fallocate(&hop->op);
+	case PLOOP_OP_WRITE_ZEROES:
+		return ploop_op_write_zeroes(hop);
+	}
+	return -EINVAL;
+}
+
+static void ploop_op_work(struct work_struct *work)
+{
+	struct ploop_host_op *hop = container_of(work, struct ploop_host_op, work);
+	struct ploop_bracket bracket;
+	unsigned int noio;
+	s64 result;
+
+	ploop_bracket_enter(hop->host, &bracket);
+	result = ploop_op_run(hop);
+	ploop_bracket_leave(&bracket);
+
+	/* The core may free the operation in here, or start it again. */
+	noio = memalloc_noio_save();
+	hop->op.done(&hop->op, ploop_result(result));
+	memalloc_noio_restore(noio);
+}
+
+struct ploop_op *ph_op_new(struct ploop_host *host)
+{
+	struct ploop_host_op *hop = kzalloc(sizeof(*hop), GFP_NOIO);
+
+	if (!hop)
+		return NULL;
+	hop->host = host;
+	INIT_WORK(&hop->work, ploop_op_work);
+	return &hop->op;
+}
+
+void ph_op_free(struct ploop_op *op)
+{
+	if (op)
+		kfree(ploop_host_op(op));
+}
+
+void ph_op_start(struct ploop_op *op)
+{
+	struct ploop_host_op *hop = ploop_host_op(op);
+
+	queue_work(hop->host->io_wq, &hop->work);
+}

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Helpers for tests that run inside the VM; source it. A test is a function that
+# run_test runs: it fails when a command in it fails, or by calling die.
+#
+#	. tests/vm/lib.sh
+#	test_reads_zeroes() { dm_create d "0 8 zero"; cmp -n 4096 /dev/mapper/d /dev/zero; }
+#	run_test test_reads_zeroes
+#	finish
+
+tests_passed=0
+tests_failed=0
+tests_why=$(mktemp)
+
+# ---- results ----
+
+pass() { printf 'ok %s\n' "$1"; tests_passed=$((tests_passed + 1)); }
+fail() { printf 'not ok %s: %s\n' "$1" "${2:-no reason given}"; tests_failed=$((tests_failed + 1)); }
+skip() { printf 'ok %s # skip: %s\n' "$1" "$2"; }
+
+# Ends the test that calls it; its words are the reason that run_test reports.
+die() { printf '%s' "$*" >"$tests_why"; exit 1; }
+
+# The last word of a test script: nothing that ran is no success.
+finish()
+{
+	rm -f "$tests_why"
+	printf '%d passed, %d failed\n' "$tests_passed" "$tests_failed"
+	((tests_failed == 0 && tests_passed > 0)) || exit 1
+	exit 0
+}
+
+# run_test FUNCTION [SECONDS]: runs it in a subshell with a process group of its
+# own, so that its time limit (120 s) ends everything that it started. A test
+# that not even SIGKILL ends, because it hangs in the kernel, is left behind.
+run_test()
+{
+	local name=$1 limit=${2:-${TEST_TIMEOUT:-120}} pid began status=0 monitor=+m
+	: >"$tests_why"
+	[[ $- != *m* ]] || monitor=-m
+	set -m
+	(
+		set -eEuo pipefail
+		trap '[[ -s $tests_why ]] ||
+			printf "%s failed in line %s" "$BASH_COMMAND" "$LINENO" >"$tests_why"' ERR
+		"$name"
+	) </dev/null &
+	pid=$!
+	set "$monitor"
+
+	began=$SECONDS
+	while kill -0 "$pid" 2>/dev/null; do
+		if ((SECONDS - began >= limit)); then
+			printf 'timeout after %s s' "$limit" >"$tests_why"
+			[[ ! -w /proc/sysrq-trigger ]] || echo w >/proc/sysrq-trigger
+			kill -KILL -- "-$pid" 2>/dev/null || true
+			wait_for 5 not_running "$pid" || printf ', and it cannot be killed' >>"$tests_why"
+			fail "$name" "$(<"$tests_why")"
+			return
+		fi
+		sleep 0.05
+	done
+	wait "$pid" 2>/dev/null || status=$?
+	# What a test leaves running must not meet the next one.
+	kill -KILL -- "-$pid" 2>/dev/null || true
+	if ((status == 0)); then
+		pass "$name"
+	else
+		[[ -s $tests_why ]] || printf 'exit status %s' "$status" >"$tests_why"
+		fail "$name" "$(<"$tests_why")"
+	fi
+}
+
+# Neither there nor a zombie that only waits for its parent.
+not_running() { [[ $(ps -o stat= -p "$1") != [!Z]* ]]; }
+
+# wait_for SECONDS COMMAND...: tries it until it succeeds; fails after that time.
+wait_for()
+{
+	local limit=$1 began=$SECONDS
+	shift
+	until "$@"; do
+		((SECONDS - began < limit)) || return 1
+		sleep 0.1
+	done
+}
+
+# ---- device-mapper, where no udev makes nodes ----
+
+dm() { dmsetup "$@" --noudevsync --noudevrules; }
+
+# On a path that is no device a test would run, and pass, on a plain file.
+need_block() { [[ -b /dev/mapper/$1 ]] || die "/dev/mapper/$1 is not a block device"; }
+
+# dm_create NAME TABLE [OPTIONS...]; a table may have several lines.
+dm_create()
+{
+	local name=$1 table=$2
+	shift 2
+	printf '%s\n' "$table" | dm create "$name" "$@" || return
+	dmsetup mknodes "$name" && need_block "$name"
+}
+
+# dm_load NAME TABLE: into the inactive slot; dm_resume makes it live.
+dm_load() { printf '%s\n' "$2" | dm load "$1"; }
+
+# dm_suspend NAME [--noflush] [--nolockfs]
+dm_suspend() { dm suspend "$@"; }
+
+dm_resume() { dm resume "$@" && dmsetup mknodes "$1"; }
+
+# dm_remove NAME [--force] [--deferred]; a device that was just closed may be
+# held for a moment.
+dm_remove() { dm remove --retry "$@" && dmsetup mknodes; }
+
+# dm_message NAME WORDS...: prints the reply, if there is one.
+dm_message() { dmsetup message "$1" 0 "${*:2}"; }
+
+# dm_status NAME [--noflush ...]: the whole line, as dmsetup prints it.
+dm_status() { dmsetup status "$@"; }
+
+# ---- host file systems ----
+
+# make_host_fs ext4|xfs|btrfs DEVICE MOUNTPOINT [MKFS OPTIONS...]
+# make_host_fs tmpfs SIZE MOUNTPOINT
+# HOST_FS_OPTIONS has mount options.
+make_host_fs()
+{
+	local type=$1 what=$2 where=$3
+	shift 3
+	mkdir -p "$where"
+	case $type in
+	# The tables are written now, not by a thread that disturbs the test later.
+	ext4) mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$@" "$what" ;;
+	xfs) mkfs.xfs -q -f "$@" "$what" ;;
+	btrfs) mkfs.btrfs -q -f "$@" "$what" ;;
+	tmpfs)
+		mount -t tmpfs -o "size=$what${HOST_FS_OPTIONS:+,$HOST_FS_OPTIONS}" tmpfs "$where"
+		return
+		;;
+	*) die "make_host_fs: $type?" ;;
+	esac || return
+	mount -t "$type" -o "${HOST_FS_OPTIONS:-defaults}" "$what" "$where"
+}
+
+# fill_fs MOUNTPOINT: takes all free space, what is reserved for root included.
+# Allocation takes the bulk of it, writing the rest; a file system that frees
+# some at a commit is filled again.
+fill_fs()
+{
+	local where=$1 n=0 size unit
+	unit=$(stat -f -c %S "$where")
+	for _ in 1 2 3; do
+		size=$(($(stat -f -c %f "$where") * unit))
+		while ((size >= 65536)); do
+			if fallocate -l "$size" "$where/.fill-$n" 2>/dev/null; then
+				size=$(($(stat -f -c %f "$where") * unit))
+			else
+				size=$((size / 2))
+			fi
+			n=$((n + 1))
+		done
+		until ! dd if=/dev/zero "of=$where/.fill-$n" bs=4096 count=4096 2>/dev/null; do
+			n=$((n + 1))
+		done
+		n=$((n + 1))
+		sync -f "$where"
+	done
+	# Without this the test would prove nothing.
+	! dd if=/dev/zero "of=$where/.fill-$n" bs=65536 count=1 conv=fsync 2>/dev/null ||
+		die "fill_fs: $where still has room"
+}
+
+# free_fs MOUNTPOINT: gives back what fill_fs took.
+free_fs() { rm -f "$1"/.fill-* && sync -f "$1"; }
+
+# ---- the debug kernel ----
+
+# Fails if kmemleak knows of a leak that has to do with ploop. Objects younger
+# than 5 s do not count for it, and one scan may miss a pointer on the move.
+kmemleak_check()
+{
+	local control=/sys/kernel/debug/kmemleak report
+	[[ -w $control ]] || return 0
+	sleep 10
+	echo scan >"$control"
+	echo scan >"$control"
+	report=$(<"$control")
+	echo clear >"$control"
+	if [[ $report == *ploop* ]]; then
+		printf '%s\n' "$report"
+		return 1
+	fi
+}
