@@ -16,6 +16,12 @@ public:
 		return words_.allocate(static_cast<size_t>(ceil_div<uint64_t>(max_of<uint64_t>(bits, 1), 64)));
 	}
 
+	void swap(Bitmap &other)
+	{
+		words_.swap(other.words_);
+		std::swap(bits_, other.bits_);
+	}
+
 	uint64_t length() const { return bits_; }
 	bool test(uint64_t i) const { return (words_[i / 64] >> (i % 64) & 1) != 0; }
 	void set(uint64_t i) { words_[i / 64] |= uint64_t{1} << (i % 64); }

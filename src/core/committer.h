@@ -52,6 +52,14 @@ public:
 	bool running() const { return phase_ != Phase::idle && phase_ != Phase::parked; }
 	bool waiting() const { return !next_.empty(); }
 	uint32_t dirty_pages() const { return nr_dirty_; }
+	// While the worker is quiet: the dirty pages, for who takes them over.
+	Bitmap &hand_over()
+	{
+		nr_dirty_ = 0;
+		return dirty_;
+	}
+	// After the worker was quiet: its timers were stopped.
+	void restart() { timer_armed_ = false; }
 	// How the last round ended.
 	Status last_status() const { return last_status_; }
 	// The background timer has fired.

@@ -22,6 +22,16 @@ void Freer::commit_failed()
 	unmapped_.splice(committing_);
 }
 
+void Freer::forget()
+{
+	FileCluster first;
+	uint32_t length = 0;
+
+	commit_failed();
+	while (!unmapped_.empty())
+		unmapped_.pop_run(first, length);
+}
+
 void Freer::epoch_drained()
 {
 	flipping_ = false;

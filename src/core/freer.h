@@ -35,6 +35,8 @@ public:
 	void want_drain() { drain_wanted_ = true; }
 	bool drained() const { return !drain_wanted_ && !flipping_; }
 	void epoch_drained();
+	// The map is going to be read again: what it does not name is free then.
+	void forget();
 
 	void run();
 	// Unmapped clusters that no commit has seen: freeing them needs one.

@@ -5,19 +5,6 @@ namespace ploop {
 
 namespace {
 
-// A buffer of one page or more from the host, given back at the end.
-class Buffer {
-public:
-	explicit Buffer(size_t bytes) : memory_(ph_alloc(bytes)) {}
-	Buffer(const Buffer &) = delete;
-	Buffer &operator=(const Buffer &) = delete;
-	~Buffer() { ph_free(memory_); }
-	void *get() const { return memory_; }
-
-private:
-	void *memory_;
-};
-
 constexpr uint32_t kPieceBytes = PLOOP_ALLOC_MAX;
 
 Status describe_open(Status status, const DeltaName &name, Text &error)

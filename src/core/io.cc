@@ -212,10 +212,6 @@ void Target::handle_signals()
 		outage_.on_timer();
 	if ((signals & kSignalStop) != 0)
 		begin_stop();
-	if ((signals & kSignalRecommit) != 0) {
-		stop_ = Stop::recommit;
-		committer_.want();
-	}
 }
 
 // True if anything came in.

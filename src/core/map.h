@@ -59,6 +59,8 @@ public:
 				       kBatPageEntries);
 	}
 
+	void swap(Map &other) { words_.swap(other.words_); }
+
 	uint32_t pages() const { return static_cast<uint32_t>(words_.length() / kBatPageEntries); }
 
 	// Any context. Acquire: pairs with the release of set(), so that whoever

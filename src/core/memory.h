@@ -51,6 +51,19 @@ Owned<Type> make_owned(Arguments &&...arguments)
 	return Owned<Type>(new (memory) Type(std::forward<Arguments>(arguments)...));
 }
 
+// Plain memory, given back at the end.
+class Buffer {
+public:
+	explicit Buffer(size_t bytes) : memory_(ph_alloc(bytes)) {}
+	Buffer(const Buffer &) = delete;
+	Buffer &operator=(const Buffer &) = delete;
+	~Buffer() { ph_free(memory_); }
+	void *get() const { return memory_; }
+
+private:
+	void *memory_;
+};
+
 // A long array of plain words, in pieces of at most 64 KiB, so that no large
 // piece of contiguous memory is ever asked for. Starts out as zeros.
 template <class Word>
@@ -91,6 +104,12 @@ public:
 			ph_yield();
 		}
 		return {};
+	}
+
+	void swap(ChunkedArray &other)
+	{
+		std::swap(chunks_, other.chunks_);
+		std::swap(length_, other.length_);
 	}
 
 	size_t length() const { return length_; }

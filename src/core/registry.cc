@@ -9,14 +9,25 @@ namespace {
 constinit DeviceShared *devices = nullptr;
 constinit FileClaim *claims = nullptr;
 
-bool held_locked(const FileClaim &claim)
+FileClaim *other_holder(const FileClaim &claim)
 {
-	for (const FileClaim *other = claims; other != nullptr; other = other->next) {
+	for (FileClaim *other = claims; other != nullptr; other = other->next) {
 		if (other != &claim && other->file_id[0] == claim.file_id[0] &&
 		    other->file_id[1] == claim.file_id[1])
-			return true;
+			return other;
 	}
-	return false;
+	return nullptr;
+}
+
+void release_locked(FileClaim &claim)
+{
+	for (FileClaim **link = &claims; *link != nullptr; link = &(*link)->next) {
+		if (*link == &claim) {
+			*link = claim.next;
+			break;
+		}
+	}
+	claim.held = false;
 }
 
 } // namespace
@@ -60,8 +71,12 @@ bool hold(FileClaim &claim)
 {
 	RegistryLock lock;
 
-	if (held_locked(claim))
-		return false;
+	if (FileClaim *other = other_holder(claim); other != nullptr) {
+		if (other->device_id != claim.device_id || !other->unwritten.present())
+			return false;
+		claim.unwritten.adopt(other->unwritten);
+		release_locked(*other);
+	}
 	if (!claim.held) {
 		claim.held = true;
 		claim.next = claims;
@@ -74,20 +89,14 @@ void release(FileClaim &claim)
 {
 	RegistryLock lock;
 
-	for (FileClaim **link = &claims; *link != nullptr; link = &(*link)->next) {
-		if (*link == &claim) {
-			*link = claim.next;
-			break;
-		}
-	}
-	claim.held = false;
+	release_locked(claim);
 }
 
 bool held_by_other(const FileClaim &claim)
 {
 	RegistryLock lock;
 
-	return held_locked(claim);
+	return other_holder(claim) != nullptr;
 }
 
 } // namespace ploop::registry

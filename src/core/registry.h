@@ -6,6 +6,7 @@
 #include "atomics.h"
 #include "event.h"
 #include "memory.h"
+#include "unwritten.h"
 
 namespace ploop {
 
@@ -20,7 +21,9 @@ struct DeviceShared {
 // One instance's claim on its top file.
 struct FileClaim {
 	uint64_t file_id[2] = {};
-	bool held = false; // running, or suspended with unwritten changes
+	uint64_t device_id = 0;
+	bool held = false;   // running, or suspended with unwritten changes
+	Unwritten unwritten; // those
 	FileClaim *next = nullptr;
 };
 
@@ -40,7 +43,8 @@ namespace registry {
 DeviceShared *get_device(uint64_t device_id);
 void drop_device(DeviceShared *device);
 
-// Holds the file for @claim; false if another instance holds it.
+// Holds the file for @claim; false if another instance holds it. One of the
+// same device that is suspended with unwritten changes hands them over instead.
 bool hold(FileClaim &claim);
 void release(FileClaim &claim);
 // Does another instance hold this file?

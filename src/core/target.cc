@@ -44,6 +44,7 @@ Status Target::construct(const ploop_table &table, unsigned int argc, char **arg
 	}
 	claim_.file_id[0] = image_.facts().id[0];
 	claim_.file_id[1] = image_.facts().id[1];
+	claim_.device_id = ph_device_id(host_);
 	// While another instance runs on the file, its BAT is not settled: the
 	// resume of this one will read it.
 	if (registry::held_by_other(claim_))
@@ -83,53 +84,77 @@ void Target::limits(ploop_limits &limits) const
 
 Status Target::preresume()
 {
-	if (running_)
-		return {};
-	const Status status = dirty_suspended_.load_relaxed() ? start_dirty() : start_fresh();
-	running_ = status.ok();
-	return status;
-}
-
-Status Target::start_fresh()
-{
 	char buffer[PLOOP_ERROR_BYTES];
 	Text error(buffer, sizeof(buffer));
-	Status status;
 
-	if (!registry::hold(claim_)) {
-		error << "the image is in use by another ploop device, or one with unwritten changes";
-		status = Status::error(kEBUSY);
-	} else {
-		status = image_.read_header(geometry_, virtual_sectors_, error);
-		if (status.ok() && image_.bat_clusters() + 2 * uint64_t{image_.header().entries} >
-					   space_.limit()) {
-			error << "BAT entries grew to " << image_.header().entries
-			      << " since the table was loaded: load it again";
-			status = Status::error(kEAGAIN);
-		}
-		if (status.ok())
-			status = image_.read_map(map_, space_, error);
-		if (status.ok() && !read_only_)
-			status = mark_in_use();
-		if (!status.ok())
-			registry::release(claim_);
-	}
+	if (running_)
+		return {};
+	const Status status = start(error);
 	if (!status.ok()) {
 		char line[PLOOP_ERROR_BYTES + 64];
 		Text text(line, sizeof(line));
-		text << "cannot resume, error " << status.code() << ": "
-		     << (error.length() > 0 ? buffer : "the in-use mark cannot be written");
+		text << "cannot resume, error " << status.code() << ": " << buffer;
 		ph_log(host_, PLOOP_LOG_ERROR, line);
+		// What is unwritten keeps the image from others.
+		if (claim_.held && !claim_.unwritten.present())
+			registry::release(claim_);
 		return status;
 	}
+	committer_.restart();
 	gate_.store_relaxed(0);
 	mode_.store_relaxed(static_cast<uint8_t>(read_only_ ? Mode::ro : Mode::rw));
 	publish_counters();
 	ph_start(host_);
+	running_ = true;
 	return {};
 }
 
-Status Target::mark_in_use()
+Status Target::start(Text &error)
+{
+	if (failed()) {
+		error << "the map could not be written; remove the device and check the image";
+		return Status::error(kEIO);
+	}
+	if (!registry::hold(claim_)) {
+		error << "the image is in use by another ploop device";
+		return Status::error(kEBUSY);
+	}
+	if (claim_.unwritten.present())
+		PLOOP_TRY(write_unwritten(error));
+	PLOOP_TRY(image_.read_header(geometry_, virtual_sectors_, error));
+	if (image_.bat_clusters() + 2 * uint64_t{image_.header().entries} > space_.limit()) {
+		error << "BAT entries grew to " << image_.header().entries
+		      << " since the table was loaded: load it again";
+		return Status::error(kEAGAIN);
+	}
+	PLOOP_TRY(image_.read_map(map_, space_, error));
+	return read_only_ ? Status() : mark_in_use(error);
+}
+
+// What the last suspend could not write is written first: it is newer than what
+// is on disk. If that fails, it is kept, and the next resume tries again.
+Status Target::write_unwritten(Text &error)
+{
+	const Status status = claim_.unwritten.write(host_, image_.file(), Image::kLevel);
+
+	if (!status.ok()) {
+		error << (status.no_space()
+				  ? "no space to write the map; free some and resume again"
+				  : "the map cannot be written; remove the device and check the image");
+		// An error that a sync has told once is forgotten by the next one.
+		if (!status.no_space())
+			mode_.store_relaxed(static_cast<uint8_t>(Mode::failed));
+		return status;
+	}
+	marked_by_us_ = claim_.unwritten.marked();
+	if (map_.pages() == 0)
+		claim_.unwritten.give_back(map_, committer_.hand_over());
+	else
+		claim_.unwritten.written();
+	return {};
+}
+
+Status Target::mark_in_use(Text &error)
 {
 	WaitedOperation reserve(host_);
 
@@ -139,33 +164,12 @@ Status Target::mark_in_use()
 		reserve.run(PLOOP_OP_RESERVE, image_.file(), 0, image_.bat_bytes());
 	if (image_.header().in_use == kInUse)
 		return {};
-	PLOOP_TRY(image_.write_in_use(kInUse));
-	marked_by_us_ = true;
-	return {};
-}
-
-// What the last suspend could not write is written first; the map in memory is
-// newer than the one on disk, which is not read again.
-Status Target::start_dirty()
-{
-	if (failed()) {
-		ph_log(host_, PLOOP_LOG_ERROR,
-		       "cannot resume: the map could not be written; remove the device and check "
-		       "the image");
-		return Status::error(kEIO);
-	}
-	ph_wait_init(&stop_wait_);
-	ph_start(host_);
-	signal(kSignalRecommit);
-	ph_wait(&stop_wait_);
-	if (!stop_status_.ok()) {
-		ph_quiesce(host_);
-		ph_log(host_, PLOOP_LOG_ERROR,
-		       "cannot resume: the map still cannot be written; free space and resume again");
-		return stop_status_;
-	}
-	dirty_suspended_.store_relaxed(false);
-	return {};
+	const Status status = image_.write_in_use(kInUse);
+	if (!status.ok())
+		error << "the in-use mark cannot be written";
+	else
+		marked_by_us_ = true;
+	return status;
 }
 
 void Target::resume()
@@ -200,13 +204,13 @@ void Target::postsuspend()
 	ph_wait(&stop_wait_);
 	ph_quiesce(host_);
 	running_ = false;
-	dirty_suspended_.store_relaxed(!read_only_ && !stop_status_.ok());
+	freer_.forget();
 	if (stop_status_.ok() || failed())
-		registry::release(claim_);
-	else
-		ph_log(host_, PLOOP_LOG_ERROR,
-		       "suspended with unwritten changes of the map: resume this table before "
-		       "anything else uses the image");
+		return registry::release(claim_);
+	claim_.unwritten.keep(map_, committer_.hand_over(), marked_by_us_);
+	ph_log(host_, PLOOP_LOG_ERROR,
+	       "suspended with unwritten changes of the map, for want of space: free some and resume; "
+	       "to remove the device now loses them");
 }
 
 bool Target::quiet() const
@@ -244,10 +248,6 @@ void Target::advance_stop()
 	case Stop::freeing:
 		if (freer_.idle())
 			stop_trim();
-		return;
-	case Stop::recommit:
-		if (committer_.idle())
-			stop_done(committer_.last_status());
 		return;
 	case Stop::none:
 	case Stop::trim:
@@ -326,7 +326,6 @@ void Target::on_stop(Target &target, Operation &, int64_t result)
 	case Stop::drain:
 	case Stop::commit:
 	case Stop::freeing:
-	case Stop::recommit:
 		return;
 	}
 }
@@ -446,7 +445,7 @@ void Target::status(ploop_status kind, Text &text) const
 	     << " retry_ms=" << retry_ms_.load_relaxed()
 	     << " last_error=" << counters_.last_error.load_relaxed()
 	     << " dirty_bat_pages=" << counters_.dirty_pages.load_relaxed();
-	if (dirty_suspended_.load_relaxed())
+	if (claim_.unwritten.present())
 		text << " dirty-suspended";
 	if (pending)
 		text << " event_ENOSPC";

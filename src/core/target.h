@@ -115,7 +115,6 @@ private:
 		kSignalUndone = 16,
 		kSignalDrained = 32,
 		kSignalStop = 64,
-		kSignalRecommit = 128,
 	};
 
 	// The way to stillness, in order; see advance_stop().
@@ -128,7 +127,6 @@ private:
 		trim,     // the file loses its free tail
 		mark,     // the in-use mark is taken back
 		sync,
-		recommit, // on resume, of what a suspend could not write
 	};
 
 	struct Counters {
@@ -151,9 +149,9 @@ private:
 	void run_parts();
 	void publish_counters();
 	Status create_parts();
-	Status start_fresh();
-	Status start_dirty();
-	Status mark_in_use();
+	Status start(Text &error);
+	Status write_unwritten(Text &error);
+	Status mark_in_use(Text &error);
 	bool quiet() const;
 	void begin_stop();
 	void advance_stop();
@@ -205,7 +203,6 @@ private:
 
 	// Process context's, while the worker is quiet.
 	bool running_ = false;
-	Atomic<bool> dirty_suspended_;
 	bool marked_by_us_ = false;
 };
 

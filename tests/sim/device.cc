@@ -66,8 +66,11 @@ Device::Device(World &world, std::string name)
 
 Device::~Device()
 {
-	if (!dead() && !world_.stopped() && !std::uncaught_exceptions())
-		remove();
+	try {
+		if (!dead() && !world_.stopped() && !std::uncaught_exceptions())
+			remove();
+	} catch (const PowerCut &) {
+	}
 	for (Request *request : requests_)
 		delete request;
 }
@@ -203,6 +206,8 @@ int Device::resume(bool noflush)
 		if (loaded_) {
 			if (!suspended_)
 				suspend_live(noflush, {});
+			/* dm waits until no one uses the old table, as a long message does. */
+			world_.run_until([this] { return !messages_; });
 			old = std::exchange(live_, std::move(loaded_));
 		}
 		expect(live_ != nullptr, "resumes nothing");

@@ -397,10 +397,9 @@ int64_t File::reserve(Effect::Kind kind, uint64_t offset, uint64_t bytes, bool k
 
 Effect *File::find(uint64_t id)
 {
-	for (Effect &effect : log_)
-		if (effect.id == id)
-			return &effect;
-	return nullptr;
+	const auto before = [](const Effect &e, uint64_t wanted) { return e.id < wanted; };
+	const auto it = std::lower_bound(log_.begin(), log_.end(), id, before);
+	return it != log_.end() && it->id == id ? &*it : nullptr;
 }
 
 std::vector<uint64_t> File::completed() const
@@ -587,6 +586,7 @@ struct Task {
 	size_t scheduler_bytes = 0;
 	bool started = false;
 	bool done = false;
+	bool called = false; /* by World::call(), which passes its error on */
 	std::exception_ptr error;
 
 	Task(World &w, std::string n, std::function<void()> r)
@@ -743,8 +743,9 @@ bool World::has_event(Host &host, const std::string &label) const
 	const auto is = [&](const Event &e) {
 		return e.host == &host && (label.empty() || e.label == label);
 	};
+	const auto is_timed = [&](const auto &entry) { return is(entry.second); };
 	return std::any_of(ready_.begin(), ready_.end(), is) ||
-	       std::any_of(timed_.begin(), timed_.end(), [&](const auto &e) { return is(e.second); });
+	       std::any_of(timed_.begin(), timed_.end(), is_timed);
 }
 
 /* Runs one event or task that can run at this instant. */
@@ -845,6 +846,10 @@ void World::resume(Task &task)
 	task.enter();
 	task_ = before;
 	context_ = Context::Task;
+	if (task.error && !task.called) {
+		const std::exception_ptr error = std::exchange(task.error, nullptr);
+		std::rethrow_exception(error);
+	}
 }
 
 /* Lets others run until @ready says true; of a dead world, never comes back. */
@@ -878,6 +883,7 @@ void World::call(const std::string &name, const std::function<void()> &run)
 		return run();
 	throw_if_stopped();
 	Task &task = *tasks_.emplace_back(std::make_unique<Task>(*this, name, run));
+	task.called = true;
 	resume(task);
 	run_until([&task] { return task.done; });
 	if (task.error) {
@@ -952,7 +958,8 @@ Fault *World::count_call(uint32_t call, const std::string &path)
 	Fault *met = nullptr;
 	calls_[unsigned(__builtin_ctz(call))]++;
 	for (Fault &fault : faults_) {
-		if (!(fault.calls & call) || (!fault.path.empty() && fault.path != path))
+		const bool can = fault.error || call >= CALL_OP_FIRST;
+		if (!can || !(fault.calls & call) || (!fault.path.empty() && fault.path != path))
 			continue;
 		fault.seen++;
 		if (fault.seen != fault.nth && !(fault.sticky && fault.seen > fault.nth))
@@ -1000,7 +1007,7 @@ int World::open(Host &host, const char *path, int fd, bool write, ploop_file_fac
 		file = it->second.file;
 		writable = it->second.writable;
 	}
-	if (Fault *fault = count_call(CALL_OPEN, file ? file->path : ""); fault && fault->error)
+	if (Fault *fault = count_call(CALL_OPEN, file ? file->path : ""))
 		return fault->error;
 	if (!file)
 		return -ENOENT;
@@ -1503,8 +1510,8 @@ void ph_rq_end(ploop_rq *rq, int error)
 	request.ended_with = error;
 	request.ended_ms = world.now_ms();
 	request.requeued = error == PLOOP_END_REQUEUE;
-	world.trace("request op " + std::to_string(rq->op) + " " + std::to_string(rq->sector) + "+" +
-		    std::to_string(rq->nr_sectors) + " ends with " + std::to_string(error));
+	world.trace("request op " + std::to_string(rq->op) + " " + std::to_string(rq->sector) +
+		    "+" + std::to_string(rq->nr_sectors) + " ends with " + std::to_string(error));
 	sim::poison(request, true);
 	if (request.on_end && !world.stopped())
 		std::exchange(request.on_end, nullptr)(request);

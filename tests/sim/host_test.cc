@@ -2,6 +2,8 @@
 /*
  * Tests of the test host itself, with a core that maps every sector to itself.
  */
+#include <utility>
+
 #include <gtest/gtest.h>
 
 #include "sim/device.h"
@@ -123,7 +125,8 @@ uint32_t pc_map_limit(ploop_core *, uint64_t sector)
 
 static void start_io(ploop_rq *rq, uint32_t flags)
 {
-	ph_rq_io(rq, rq->core->file, rq->sector * SECTOR, 0, uint32_t(rq->nr_sectors * SECTOR), flags);
+	const uint32_t bytes = uint32_t(rq->nr_sectors * SECTOR);
+	ph_rq_io(rq, rq->core->file, rq->sector * SECTOR, 0, bytes, flags);
 }
 
 static void start_flush(ploop_core *core, ploop_rq *rq)
@@ -203,8 +206,8 @@ namespace {
 /* An operation on a file, without a core. */
 class Op {
 public:
-	Op(Host &host, ploop_file *file, ploop_op_kind kind, uint64_t offset = 0, uint64_t bytes = 0,
-	   uint8_t fill = 0)
+	Op(Host &host, ploop_file *file, ploop_op_kind kind, uint64_t offset = 0,
+	   uint64_t bytes = 0, uint8_t fill = 0)
 		: op_(ph_op_new(&host))
 	{
 		op_->kind = kind;
@@ -561,7 +564,9 @@ TEST(SimWorld, TimersMoveOnlyWhenNothingElseRuns)
 {
 	Fixture f(1, Order::Fifo);
 	std::vector<std::string> order;
-	const auto note = [&order](const char *text) { return [&order, text] { order.push_back(text); }; };
+	const auto note = [&order](const char *text) {
+		return [&order, text] { order.push_back(text); };
+	};
 	f.world.post(nullptr, "b", Context::Irq, note("b"), 10);
 	f.world.post(nullptr, "c", Context::Irq, note("c"), 20);
 	f.world.post(nullptr, "a", Context::Irq, note("a"));
@@ -683,7 +688,8 @@ TEST(SimDevice, RequeuedRequestsComeBack)
 		ASSERT_EQ(device.create("3 /img", 2048), 0);
 		EXPECT_EQ(device.message("park"), 0);
 		/* Split in three, by limits of 8 sectors. */
-		const BioPtr bio = device.submit(PLOOP_RQ_WRITE, 7, 10, 0, Model::pattern(1, 7, 10));
+		const std::vector<uint8_t> data = Model::pattern(1, 7, 10);
+		const BioPtr bio = device.submit(PLOOP_RQ_WRITE, 7, 10, 0, data);
 		world.run_idle();
 		EXPECT_EQ(device.in_flight(), 3u);
 		EXPECT_EQ(device.suspend(true), 0);
@@ -695,7 +701,7 @@ TEST(SimDevice, RequeuedRequestsComeBack)
 		EXPECT_EQ(device.resume(), 0);
 		EXPECT_EQ(device.wait(bio), 0);
 		EXPECT_EQ(device.wait(later), 0);
-		EXPECT_EQ(file.peek(7 * SECTOR, 10 * SECTOR), Model::pattern(1, 7, 10));
+		EXPECT_EQ(file.peek(7 * SECTOR, 10 * SECTOR), data);
 		EXPECT_EQ(device.requeue_lost, 0u);
 	}
 }
@@ -765,7 +771,7 @@ TEST(SimModel, KnowsWhatMayBeSeen)
 	Model model;
 	const uint64_t first = model.write_begin(0, 2);
 	EXPECT_EQ(model.check_cut(0, Model::pattern(0, 0, 2)), "");
-	EXPECT_EQ(model.check_cut(0, Model::pattern(first == 1 ? 1 : 0, 0, 2)), "");
+	EXPECT_EQ(model.check_cut(0, Model::pattern(model.id_of(first), 0, 2)), "");
 	EXPECT_NE(model.check_cut(0, Model::pattern(9, 0, 2)), "");
 	EXPECT_NE(model.check_cut(0, std::vector<uint8_t>(1024, 7)), "");
 	model.write_end(first, true);
@@ -787,15 +793,18 @@ TEST(SimModel, KnowsWhatMayBeSeen)
 	const uint64_t zeros = model.zero_begin(1, 1, true);
 	model.write_end(zeros, true);
 	EXPECT_EQ(model.read_end(model.read_begin(), 1, Model::pattern(0, 1, 1)), "");
-	EXPECT_EQ(model.read_end(model.read_begin(), 1, Model::pattern(model.id_of(first), 1, 1)), "");
+	const uint64_t id = model.id_of(first);
+	EXPECT_EQ(model.read_end(model.read_begin(), 1, Model::pattern(id, 1, 1)), "");
 	/* The data of another sector. */
-	EXPECT_NE(model.read_end(model.read_begin(), 1, Model::pattern(model.id_of(first), 0, 1)), "");
+	EXPECT_NE(model.read_end(model.read_begin(), 1, Model::pattern(id, 0, 1)), "");
 }
 
 TEST(SimImage, TheCheckerSeesDamage)
 {
 	World world(1);
-	const ImageSpec spec{ .cluster_sectors = 8, .entries = 2000, .bat = { { 0, 3 }, { 7, 2 } } };
+	const ImageSpec spec{ .cluster_sectors = 8,
+			      .entries = 2000,
+			      .bat = { { 0, 3 }, { 7, 2 } } };
 	File &file = add_image(world, "/img", spec);
 	EXPECT_EQ(spec.head_clusters(), 2u);
 	ImageReport report = check_image(file.now());

@@ -45,8 +45,7 @@ public:
 	void preset(uint64_t sector, uint32_t sectors, uint64_t id)
 	{
 		const uint64_t version = add(sector, sectors, id);
-		at(version).end = 0;
-		at(version).begin = 0;
+		at(version).begin = at(version).end = 0;
 		at(version).ok = at(version).durable = true;
 		for (uint32_t i = 0; i < sectors; i++)
 			sectors_[sector + i] = { version };
@@ -111,9 +110,8 @@ public:
 			if (it == sectors_.end())
 				continue;
 			const uint64_t id = held(data.subspan(i * SECTOR, SECTOR), sector + i);
-			const uint64_t version = ++clock_;
-			versions_[version] = { id, sector + i, 1, 0, 0, true, true, false };
-			it->second = { version };
+			it->second = { versions_.size() };
+			versions_.push_back({ id, sector + i, 1, 0, 0, true, true, false });
 		}
 		reads_ = 0;
 	}
@@ -136,8 +134,8 @@ private:
 
 	uint64_t add(uint64_t sector, uint32_t sectors, uint64_t id)
 	{
-		const uint64_t version = ++clock_;
-		versions_[version] = { id, sector, sectors, version, NEVER, false, false, false };
+		const uint64_t version = versions_.size();
+		versions_.push_back({ id, sector, sectors, ++clock_, NEVER, false, false, false });
 		for (uint32_t i = 0; i < sectors; i++)
 			sectors_.try_emplace(sector + i, std::vector<uint64_t>{ 0 })
 				.first->second.push_back(version);
@@ -159,6 +157,17 @@ private:
 		return memcmp(expected, data.data(), SECTOR) == 0 ? id : FOREIGN;
 	}
 
+	/* What ended before this is hidden, by those of the list that hide. */
+	template <typename Hides>
+	uint64_t horizon(const std::vector<uint64_t> &list, Hides hides) const
+	{
+		uint64_t begin = 0;
+		for (uint64_t one : list)
+			if (hides(versions_[one]))
+				begin = std::max(begin, versions_[one].begin);
+		return begin;
+	}
+
 	template <typename Hides>
 	std::string check(uint64_t sector, std::span<const uint8_t> data, Hides hides)
 	{
@@ -167,24 +176,19 @@ private:
 			const auto it = sectors_.find(sector + i);
 			const auto &list = it == sectors_.end() ? never_written : it->second;
 			const uint64_t id = held(data.subspan(i * SECTOR, SECTOR), sector + i);
-			std::string allowed;
-			bool fine = false;
-			for (uint64_t one : list) {
-				const Version &old = at(one);
-				const bool hidden = std::any_of(
-					list.begin(), list.end(), [&](uint64_t other) {
-						const Version &newer = at(other);
-						return newer.begin > old.end && hides(newer);
-					});
-				if (hidden)
-					continue;
-				fine = fine || old.id == id;
-				allowed += " #" + std::to_string(old.id);
-			}
-			if (!fine)
-				return "sector " + std::to_string(sector + i) + " holds " +
-				       name(id, data.subspan(i * SECTOR, SECTOR)) + ", allowed:" +
-				       allowed;
+			const uint64_t hidden = horizon(list, hides);
+			const bool fine = std::any_of(list.begin(), list.end(), [&](uint64_t one) {
+				return at(one).id == id && at(one).end >= hidden;
+			});
+			if (fine)
+				continue;
+			std::string text = "sector " + std::to_string(sector + i) + " holds " +
+					   name(id, data.subspan(i * SECTOR, SECTOR)) +
+					   ", allowed:";
+			for (uint64_t one : list)
+				if (at(one).end >= hidden)
+					text += " #" + std::to_string(at(one).id);
+			return text;
 		}
 		return {};
 	}
@@ -204,20 +208,15 @@ private:
 	void prune(const Version &by)
 	{
 		for (uint32_t i = 0; i < by.sectors; i++) {
-			std::vector<uint64_t> &kept = sectors_[by.sector + i];
-			const std::vector<uint64_t> list = kept;
-			std::erase_if(kept, [&](uint64_t one) {
-				const Version &old = at(one);
-				return std::any_of(list.begin(), list.end(), [&](uint64_t other) {
-					return at(other).begin > old.end && durable(at(other));
-				});
-			});
+			std::vector<uint64_t> &list = sectors_[by.sector + i];
+			const uint64_t hidden = horizon(
+				list, [this](const Version &one) { return durable(one); });
+			std::erase_if(list, [&](uint64_t one) { return at(one).end < hidden; });
 		}
 	}
 
-	std::map<uint64_t, Version> versions_ = {
-		{ 0, { 0, 0, 0, 0, 0, true, true, false } },
-	};
+	/* The first stands for what was never written. */
+	std::vector<Version> versions_ = { { 0, 0, 0, 0, 0, true, true, false } };
 	std::map<uint64_t, std::vector<uint64_t>> sectors_;
 	uint64_t clock_ = 0;
 	uint64_t next_id_ = 1;

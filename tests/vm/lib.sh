@@ -55,13 +55,17 @@ run_test()
 			printf 'timeout after %s s' "$limit" >"$tests_why"
 			[[ ! -w /proc/sysrq-trigger ]] || echo w >/proc/sysrq-trigger
 			kill -KILL -- "-$pid" 2>/dev/null || true
-			wait_for 5 not_running "$pid" || printf ', and it cannot be killed' >>"$tests_why"
+			if wait_for 5 not_running "$pid"; then
+				{ wait "$pid" || true; } 2>/dev/null
+			else
+				printf ', and it cannot be killed' >>"$tests_why"
+			fi
 			fail "$name" "$(<"$tests_why")"
 			return
 		fi
 		sleep 0.05
 	done
-	wait "$pid" 2>/dev/null || status=$?
+	{ wait "$pid" || status=$?; } 2>/dev/null
 	# What a test leaves running must not meet the next one.
 	kill -KILL -- "-$pid" 2>/dev/null || true
 	if ((status == 0)); then
@@ -130,11 +134,13 @@ make_host_fs()
 	local type=$1 what=$2 where=$3
 	shift 3
 	mkdir -p "$where"
+	# Some tools want what only the loaded module brings, like /dev/btrfs-control.
+	[[ $type == tmpfs ]] || modprobe "$type" || return
 	case $type in
 	# The tables are written now, not by a thread that disturbs the test later.
-	ext4) mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$@" "$what" ;;
-	xfs) mkfs.xfs -q -f "$@" "$what" ;;
-	btrfs) mkfs.btrfs -q -f "$@" "$what" ;;
+	ext4) mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$@" "$what" >/dev/null ;;
+	xfs) mkfs.xfs -q -f "$@" "$what" >/dev/null ;;
+	btrfs) mkfs.btrfs -q -f "$@" "$what" >/dev/null ;;
 	tmpfs)
 		mount -t tmpfs -o "size=$what${HOST_FS_OPTIONS:+,$HOST_FS_OPTIONS}" tmpfs "$where"
 		return
