@@ -10,6 +10,7 @@ extern "C" {
 
 int pc_module_init(void)
 {
+	ploop::registry::begin();
 	return 0;
 }
 

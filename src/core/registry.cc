@@ -32,6 +32,14 @@ void release_locked(FileClaim &claim)
 
 } // namespace
 
+void begin()
+{
+	RegistryLock lock;
+
+	devices = nullptr;
+	claims = nullptr;
+}
+
 DeviceShared *get_device(uint64_t device_id)
 {
 	RegistryLock lock;

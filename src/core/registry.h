@@ -39,6 +39,9 @@ public:
 // All functions take the lock themselves. Process context.
 namespace registry {
 
+// At module load: empty, whatever there was in an earlier life.
+void begin();
+
 // The device's shared part, made if it is the first; NULL: no memory. Paired with drop_device().
 DeviceShared *get_device(uint64_t device_id);
 void drop_device(DeviceShared *device);
