@@ -52,6 +52,8 @@ void ph_kick(struct ploop_host *host);
 enum ploop_timer {
 	PLOOP_TIMER_RETRY,  /* the next probe of an outage */
 	PLOOP_TIMER_COMMIT, /* the next commit in the background */
+	PLOOP_TIMER_EXPIRE, /* the oldest waiting request has waited long enough */
+	PLOOP_TIMER_SPACE,  /* the next look at the host's free space */
 	PLOOP_TIMERS
 };
 
@@ -68,7 +70,7 @@ void ph_quiesce(struct ploop_host *host);
 /* Allows kicks, timers and events again. An instance starts out quiet. */
 void ph_start(struct ploop_host *host);
 
-/* Milliseconds of a clock that never goes back. Any context. */
+/* Milliseconds of a clock that never goes back and is never 0. Any context. */
 uint64_t ph_now_ms(void);
 
 /* ---- Waiting ---------------------------------------------------------- */
@@ -145,7 +147,8 @@ enum ploop_op_kind {
 	PLOOP_OP_RESERVE,        /* the same, keeping the size */
 	PLOOP_OP_PUNCH,          /* frees the range, which reads as zeros then */
 	PLOOP_OP_ZERO,           /* the range reads as zeros, space stays or becomes reserved */
-	PLOOP_OP_WRITE_ZEROES    /* writes zeros, where the two above are -EOPNOTSUPP */
+	PLOOP_OP_WRITE_ZEROES,   /* writes zeros, where the two above are -EOPNOTSUPP */
+	PLOOP_OP_FREE_SPACE      /* result: bytes that the file's file system can still give */
 };
 
 /*

@@ -204,7 +204,8 @@ void Committer::fail(Status status)
 		end_waiting(next_, target_.gate().code());
 		return target_.outage_.commit_ended(status);
 	}
-	if (target_.stopping() || target_.suspending() == Suspending::flush) {
+	if (target_.stopping() || target_.suspending() == Suspending::flush ||
+	    target_.error_if_no_space_.load_relaxed()) {
 		give_up(-kENOSPC);
 		return target_.outage_.commit_ended(status);
 	}

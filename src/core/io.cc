@@ -27,6 +27,22 @@ void Target::signal(Signal signal)
 	ph_kick(host_);
 }
 
+void Target::timer(ploop_timer which)
+{
+	switch (which) {
+	case PLOOP_TIMER_RETRY:
+		return signal(kSignalRetryTimer);
+	case PLOOP_TIMER_COMMIT:
+		return signal(kSignalCommitTimer);
+	case PLOOP_TIMER_EXPIRE:
+		return signal(kSignalExpire);
+	case PLOOP_TIMER_SPACE:
+		return signal(kSignalSpace);
+	case PLOOP_TIMERS:
+		return;
+	}
+}
+
 void Target::to_worker(ploop_rq *rq, Stage stage)
 {
 	set_stage(rq, stage);
@@ -210,6 +226,12 @@ void Target::handle_signals()
 		outage_.retry_now();
 	if ((signals & kSignalRetryTimer) != 0)
 		outage_.on_timer();
+	if ((signals & kSignalExpire) != 0)
+		outage_.on_expire();
+	if ((signals & kSignalPolicy) != 0)
+		outage_.policy_changed();
+	if ((signals & (kSignalSpace | kSignalPolicy | kSignalUndone)) != 0)
+		low_space_.look();
 	if ((signals & kSignalStop) != 0)
 		begin_stop();
 }
@@ -245,6 +267,7 @@ bool Target::take_inboxes()
 void Target::run_parts()
 {
 	outage_.collect();
+	writer_.run();
 	walker_.run();
 	freer_.run();
 	if (outage_.active() && freer_.needs_commit())

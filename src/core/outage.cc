@@ -64,12 +64,18 @@ void Outage::accept(ploop_rq *rq)
 		set_mark(rq, kMarkRetried);
 		return target_.again(rq);
 	}
+	if (target_.error_if_no_space_.load_relaxed() || expired(rq->parked_at_ms))
+		return end_with_enospc(rq);
 	parked_.insert_by_arrival(rq);
 }
 
 void Outage::end_with_enospc(ploop_rq *rq)
 {
 	ended_enospc_++;
+	nr_ended_.add_relaxed(1);
+	// Nobody may have read of this want of space yet: no outage began for it.
+	if (!active_ && !target_.device_->enospc.pending())
+		target_.raise_enospc();
 	ph_rq_end(rq, -kENOSPC);
 }
 
@@ -79,6 +85,60 @@ void Outage::count_parked()
 
 	nr_parked_.store_relaxed(parked_.count());
 	oldest_ms_.store_relaxed(oldest != nullptr ? oldest->parked_at_ms : 0);
+	arm_expire();
+}
+
+bool Outage::expired(uint64_t since_ms) const
+{
+	const uint64_t timeout_ms = uint64_t{target_.timeout_s_.load_relaxed()} * 1000;
+
+	return timeout_ms != 0 && ph_now_ms() >= since_ms + timeout_ms;
+}
+
+// For whoever has waited longest. Armed anew each time that may have changed.
+void Outage::arm_expire()
+{
+	const uint64_t timeout_ms = uint64_t{target_.timeout_s_.load_relaxed()} * 1000;
+	uint64_t since_ms = parked_.first() != nullptr ? parked_.first()->parked_at_ms : 0;
+	const uint64_t now_ms = ph_now_ms();
+
+	if (since_ms == 0 ||
+	    (commit_waits_since_ms_ != 0 && commit_waits_since_ms_ < since_ms))
+		since_ms = commit_waits_since_ms_;
+	if (timeout_ms == 0 || since_ms == 0)
+		return;
+	const uint64_t left_ms =
+		since_ms + timeout_ms > now_ms ? since_ms + timeout_ms - now_ms : 0;
+	ph_timer_arm(target_.host_, PLOOP_TIMER_EXPIRE,
+		     static_cast<uint32_t>(min_of<uint64_t>(left_ms, 1u << 31)));
+}
+
+void Outage::on_expire()
+{
+	while (parked_.first() != nullptr && expired(parked_.first()->parked_at_ms))
+		end_with_enospc(parked_.pop());
+	if (commit_waits_since_ms_ != 0 && expired(commit_waits_since_ms_) &&
+	    target_.committer_.parked()) {
+		commit_waits_since_ms_ = 0;
+		target_.committer_.give_up(-kENOSPC);
+	}
+	report_ended();
+	if (active_ && parked_.empty() && !target_.committer_.parked() &&
+	    probing_ == Probing::nothing)
+		end_quietly();
+	count_parked();
+}
+
+void Outage::policy_changed()
+{
+	if (!target_.error_if_no_space_.load_relaxed())
+		return on_expire();
+	take_in(lot_.be_attentive());
+	while (ploop_rq *rq = parked_.pop())
+		end_with_enospc(rq);
+	if (target_.committer_.parked())
+		target_.committer_.give_up(-kENOSPC);
+	on_expire();
 }
 
 void Outage::begin()
@@ -128,6 +188,8 @@ void Outage::probe_failed()
 	probing_ = Probing::nothing;
 	if (!active_)
 		return;
+	if (parked_.empty() && !target_.committer_.parked())
+		return end_quietly(); // it was the last, and has waited long enough
 	if (probe_again_) {
 		probe_again_ = false;
 		return probe();
@@ -157,8 +219,13 @@ void Outage::commit_ended(Status status)
 
 	if (was_probe)
 		probing_ = Probing::nothing;
+	if (!target_.committer_.parked())
+		commit_waits_since_ms_ = 0;
+	else if (commit_waits_since_ms_ == 0)
+		commit_waits_since_ms_ = ph_now_ms();
 	if (target_.committer_.parked() && !active_)
-		return begin();
+		begin();
+	arm_expire();
 	if (!was_probe || !active_)
 		return;
 	if (status.no_space())
@@ -261,8 +328,9 @@ void Outage::report_ended()
 
 	if (ended_enospc_ == 0)
 		return;
-	text << ended_enospc_ << " waiting writes ended with ENOSPC at suspend; use dmsetup suspend "
-	     << "--noflush --nolockfs while there is no space";
+	text << ended_enospc_ << " waiting writes ended with ENOSPC";
+	if (target_.stopping())
+		text << "; dmsetup suspend --noflush --nolockfs keeps them";
 	ph_log(target_.host_, PLOOP_LOG_WARNING, line);
 	ended_enospc_ = 0;
 }

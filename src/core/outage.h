@@ -34,6 +34,10 @@ public:
 	void commit_ended(Status status);
 
 	void on_timer();
+	// The oldest request may have waited as long as it should.
+	void on_expire();
+	// Timeout or policy changed: acts on what waits.
+	void policy_changed();
 	// There is reason to hope: probes at once.
 	void retry_now();
 
@@ -49,6 +53,8 @@ public:
 
 	bool active() const { return active_; }
 	uint64_t nr_parked() const { return nr_parked_.load_relaxed(); }
+	// Requests that ended with ENOSPC of ours.
+	uint64_t nr_ended() const { return nr_ended_.load_relaxed(); }
 	uint64_t oldest_ms() const { return oldest_ms_.load_relaxed(); }
 	bool holds_nothing() const { return parked_.empty() && probing_ != Probing::request; }
 
@@ -66,6 +72,8 @@ private:
 	void probe_failed();
 	void release_all();
 	void hand_back_all();
+	bool expired(uint64_t since_ms) const;
+	void arm_expire();
 	void end_with_enospc(ploop_rq *rq);
 	void count_parked();
 
@@ -77,7 +85,9 @@ private:
 	Probing probing_ = Probing::nothing;
 	bool probe_again_ = false;
 	uint32_t delay_ms_ = 0;
-	uint64_t ended_enospc_ = 0; // by this suspend
+	uint64_t ended_enospc_ = 0; // since the last report
+	uint64_t commit_waits_since_ms_ = 0; // 0: it does not
+	Atomic<uint64_t> nr_ended_;
 	Atomic<uint64_t> nr_parked_;
 	Atomic<uint64_t> oldest_ms_; // when the oldest was parked; 0: none
 };

@@ -5,9 +5,11 @@ namespace ploop::registry {
 
 namespace {
 
-// Both under the module's lock.
-constinit DeviceShared *devices = nullptr;
-constinit FileClaim *claims = nullptr;
+constinit DeviceShared *devices PLOOP_GUARDED_BY(registry_capability) = nullptr;
+constinit FileClaim *claims PLOOP_GUARDED_BY(registry_capability) = nullptr;
+
+FileClaim *other_holder(const FileClaim &claim) PLOOP_REQUIRES(registry_capability);
+void release_locked(FileClaim &claim) PLOOP_REQUIRES(registry_capability);
 
 FileClaim *other_holder(const FileClaim &claim)
 {

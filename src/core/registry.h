@@ -6,16 +6,22 @@
 #include "atomics.h"
 #include "event.h"
 #include "memory.h"
+#include "thread_safety.h"
 #include "unwritten.h"
 
 namespace ploop {
 
+// Stands for the module's lock in the annotations. Declared only: nobody needs it to exist.
+class PLOOP_CAPABILITY("registry") RegistryCapability {};
+extern RegistryCapability registry_capability;
+
 // Belongs to the mapped device and outlives a table reload.
 struct DeviceShared {
 	uint64_t device_id = 0;
-	uint32_t users = 0; // under the registry's lock
-	DeviceShared *next = nullptr;
+	uint32_t users PLOOP_GUARDED_BY(registry_capability) = 0;
+	DeviceShared *next PLOOP_GUARDED_BY(registry_capability) = nullptr;
 	EventCount<HostAtomics> enospc;
+	EventCount<HostAtomics> lowspace;
 };
 
 // One instance's claim on its top file.
@@ -24,14 +30,14 @@ struct FileClaim {
 	uint64_t device_id = 0;
 	bool held = false;   // running, or suspended with unwritten changes
 	Unwritten unwritten; // those
-	FileClaim *next = nullptr;
+	FileClaim *next PLOOP_GUARDED_BY(registry_capability) = nullptr;
 };
 
 // The lock of the module, held while this object lives. Process context.
-class RegistryLock {
+class PLOOP_SCOPED_CAPABILITY RegistryLock {
 public:
-	RegistryLock() { ph_global_lock(); }
-	~RegistryLock() { ph_global_unlock(); }
+	RegistryLock() PLOOP_ACQUIRE(registry_capability) PLOOP_UNCHECKED { ph_global_lock(); }
+	~RegistryLock() PLOOP_RELEASE() PLOOP_UNCHECKED { ph_global_unlock(); }
 	RegistryLock(const RegistryLock &) = delete;
 	RegistryLock &operator=(const RegistryLock &) = delete;
 };

@@ -47,9 +47,23 @@ Word parse_option(const char *word, Options &options, Text &error)
 		options.no_blkcg = true;
 		return Word::option;
 	}
+	if (text_equal(word, "error_if_no_space")) {
+		options.error_if_no_space = true;
+		return Word::option;
+	}
 	Word found = number_option(word, "off=", 0, kSectorsMax, number, error);
 	if (found == Word::option)
 		options.skip_sectors = number;
+	if (found != Word::delta)
+		return found;
+	found = number_option(word, "enospc_timeout_s=", 0, kTimeoutSMax, number, error);
+	if (found == Word::option)
+		options.timeout_s = static_cast<uint32_t>(number);
+	if (found != Word::delta)
+		return found;
+	found = number_option(word, "low_water=", 0, kLowWaterMibMax, number, error);
+	if (found == Word::option)
+		options.low_water_mib = static_cast<uint32_t>(number);
 	if (found != Word::delta)
 		return found;
 	found = number_option(word, "enospc_retry_ms=", 1, kRetryMsMax, number, error);

@@ -13,6 +13,9 @@ struct Options {
 	bool fallocate_new = false;
 	bool no_blkcg = false;     // accepted; I/O is never charged elsewhere
 	uint32_t retry_ms = 100;   // first delay of a probe
+	uint32_t timeout_s = 0;    // how long a request waits for space; 0: for ever
+	bool error_if_no_space = false;
+	uint32_t low_water_mib = 0; // 0: no event
 };
 
 struct TableLine {
@@ -30,6 +33,8 @@ struct DeltaName {
 };
 
 constexpr uint32_t kRetryMsMax = 60000;
+constexpr uint32_t kTimeoutSMax = 86400 * 365;
+constexpr uint32_t kLowWaterMibMax = 1u << 30;
 
 // Parses the arguments; an error names the word. The result points into @argv.
 Status parse_table_line(unsigned int argc, char **argv, TableLine &line, Text &error);

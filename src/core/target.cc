@@ -34,6 +34,9 @@ Status Target::construct(const ploop_table &table, unsigned int argc, char **arg
 	read_only_ = table.read_only;
 	fallocate_new_.store_relaxed(line.options.fallocate_new);
 	retry_ms_.store_relaxed(line.options.retry_ms);
+	timeout_s_.store_relaxed(line.options.timeout_s);
+	error_if_no_space_.store_relaxed(line.options.error_if_no_space);
+	low_space_.set_mark_mib(line.options.low_water_mib);
 	mode_.store_relaxed(static_cast<uint8_t>(read_only_ ? Mode::ro : Mode::rw));
 
 	PLOOP_TRY(image_.open(name, !read_only_, error));
@@ -66,6 +69,7 @@ Status Target::create_parts()
 	PLOOP_TRY(committer_.create(host_, map_.pages()));
 	PLOOP_TRY(freer_.create(host_));
 	PLOOP_TRY(walker_.create(host_));
+	PLOOP_TRY(low_space_.create(host_));
 	PLOOP_TRY(stop_operation_.create(*this, host_, on_stop));
 	mark_buffer_ = static_cast<uint32_t *>(ph_alloc(sizeof(uint32_t)));
 	device_ = registry::get_device(ph_device_id(host_));
@@ -216,7 +220,7 @@ void Target::postsuspend()
 bool Target::quiet() const
 {
 	return ready_.empty() && writer_.idle() && walker_.idle() && !committer_.running() &&
-	       !committer_.waiting() && outage_.holds_nothing();
+	       !committer_.waiting() && outage_.holds_nothing() && low_space_.idle();
 }
 
 void Target::begin_stop()
@@ -410,6 +414,18 @@ void Target::raise_enospc()
 	ph_event(host_);
 }
 
+void Target::raise_lowspace(uint64_t free_mib)
+{
+	char line[160];
+	Text text(line, sizeof(line));
+
+	text << "low on space below the image: " << free_mib << " MiB are left, low_water is "
+	     << low_space_.mark_mib() << " MiB";
+	ph_log(host_, PLOOP_LOG_WARNING, line);
+	device_->lowspace.raise();
+	ph_event(host_);
+}
+
 // ---- Status ----------------------------------------------------------------
 
 void Target::status(ploop_status kind, Text &text) const
@@ -443,12 +459,25 @@ void Target::status(ploop_status kind, Text &text) const
 	     << " enospc_events=" << device_->enospc.raised()
 	     << " retries=" << counters_.retries.load_relaxed()
 	     << " retry_ms=" << retry_ms_.load_relaxed()
+	     << " timeout_s=" << timeout_s_.load_relaxed()
+	     << " policy=" << (error_if_no_space_.load_relaxed() ? "error" : "queue")
+	     << " enospc_errors=" << outage_.nr_ended()
 	     << " last_error=" << counters_.last_error.load_relaxed()
 	     << " dirty_bat_pages=" << counters_.dirty_pages.load_relaxed();
 	if (claim_.unwritten.present())
 		text << " dirty-suspended";
+	if (low_space_.mark_mib() != 0) {
+		text << " low_water=" << low_space_.mark_mib() << " host_free_mib=";
+		if (low_space_.free_mib() == ~uint64_t{0})
+			text << '-';
+		else
+			text << low_space_.free_mib();
+		text << " lowspace_events=" << device_->lowspace.raised();
+	}
 	if (pending)
 		text << " event_ENOSPC";
+	if (device_->lowspace.pending())
+		text << " event_LOWSPACE";
 }
 
 void Target::publish_counters()
@@ -480,30 +509,12 @@ int Target::message(unsigned int argc, char **argv, Text &reply)
 
 	if (argc < 1)
 		return -kEINVAL;
-	if (text_equal(argv[0], "get_event")) {
-		if (argc != 1)
-			return -kEINVAL;
-		const uint64_t raised = device_->enospc.raised();
-		if (raised <= device_->enospc.acknowledged())
-			return 0;
-		reply << "event_ENOSPC\n";
-		if (reply.has_spare())
-			device_->enospc.acknowledge(raised);
-		return 1;
-	}
+	if (text_equal(argv[0], "get_event"))
+		return argc == 1 ? get_event(reply) : -kEINVAL;
 	if (text_equal(argv[0], "retry_enospc")) {
 		if (argc != 1)
 			return -kEINVAL;
-		if (mode() == Mode::nospace)
-			signal(kSignalRetryNow);
-		return 0;
-	}
-	if (text_equal(argv[0], "enospc_retry_ms")) {
-		if (argc != 2 || !text_number(argv[1], kRetryMsMax, number) || number == 0)
-			return -kEINVAL;
-		retry_ms_.store_relaxed(static_cast<uint32_t>(number));
-		if (mode() == Mode::nospace)
-			signal(kSignalRetryNow);
+		signal(kSignalRetryNow);
 		return 0;
 	}
 	if (text_equal(argv[0], "set_falloc_new_clu")) {
@@ -519,7 +530,61 @@ int Target::message(unsigned int argc, char **argv, Text &reply)
 			return 1; // an empty reply: there is no such level
 		return image_name(reply);
 	}
-	return -kEOPNOTSUPP;
+	return change_policy(argc, argv).code();
+}
+
+// Each of these acts at once on what waits.
+Status Target::change_policy(unsigned int argc, char **argv)
+{
+	uint64_t number = 0;
+	const bool one_word = argc == 1;
+	const bool number_follows = argc == 2 && text_number(argv[1], ~0u, number);
+
+	if (text_equal(argv[0], "enospc_retry_ms")) {
+		if (!number_follows || number == 0 || number > kRetryMsMax)
+			return Status::error(kEINVAL);
+		retry_ms_.store_relaxed(static_cast<uint32_t>(number));
+		signal(kSignalRetryNow);
+	} else if (text_equal(argv[0], "enospc_timeout_s")) {
+		if (!number_follows || number > kTimeoutSMax)
+			return Status::error(kEINVAL);
+		timeout_s_.store_relaxed(static_cast<uint32_t>(number));
+		signal(kSignalPolicy);
+	} else if (text_equal(argv[0], "low_water")) {
+		if (!number_follows || number > kLowWaterMibMax)
+			return Status::error(kEINVAL);
+		low_space_.set_mark_mib(static_cast<uint32_t>(number));
+		signal(kSignalPolicy);
+	} else if (text_equal(argv[0], "error_if_no_space") ||
+		   text_equal(argv[0], "queue_if_no_space")) {
+		if (!one_word)
+			return Status::error(kEINVAL);
+		error_if_no_space_.store_relaxed(text_starts(argv[0], "error"));
+		signal(kSignalPolicy);
+	} else {
+		return Status::error(kEOPNOTSUPP);
+	}
+	return {};
+}
+
+// The values are loaded before they are told, and exactly those are
+// acknowledged, if the reply fits: nothing is consumed that was not told.
+int Target::get_event(Text &reply)
+{
+	const uint64_t enospc = device_->enospc.raised();
+	const uint64_t lowspace = device_->lowspace.raised();
+
+	if (enospc > device_->enospc.acknowledged())
+		reply << "event_ENOSPC\n";
+	if (lowspace > device_->lowspace.acknowledged())
+		reply << "event_LOWSPACE\n";
+	if (reply.length() == 0)
+		return 0;
+	if (reply.has_spare()) {
+		device_->enospc.acknowledge(enospc);
+		device_->lowspace.acknowledge(lowspace);
+	}
+	return 1;
 }
 
 } // namespace ploop

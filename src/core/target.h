@@ -13,6 +13,7 @@
 #include "committer.h"
 #include "freer.h"
 #include "image.h"
+#include "low_space.h"
 #include "map.h"
 #include "outage.h"
 #include "range_walker.h"
@@ -37,7 +38,7 @@ class Target {
 public:
 	Target(ploop_host *host, ploop_core *handle)
 		: host_(host), handle_(handle), image_(host), writer_(*this), committer_(*this), freer_(*this),
-		  walker_(*this), outage_(*this)
+		  walker_(*this), outage_(*this), low_space_(*this)
 	{
 	}
 	Target(const Target &) = delete;
@@ -57,10 +58,7 @@ public:
 	void map(ploop_rq *rq);
 	void io_done(ploop_rq *rq, int64_t result);
 	void epoch_drained() { signal(kSignalDrained); }
-	void timer(ploop_timer which)
-	{
-		signal(which == PLOOP_TIMER_RETRY ? kSignalRetryTimer : kSignalCommitTimer);
-	}
+	void timer(ploop_timer which);
 	void work();
 	int message(unsigned int argc, char **argv, Text &reply);
 	void status(ploop_status kind, Text &text) const;
@@ -87,6 +85,7 @@ public:
 	void open_gate();
 	Status gate() const { return Status::from(gate_.load_acquire()); }
 	void raise_enospc();
+	void raise_lowspace(uint64_t free_mib);
 
 	bool failed() const { return mode() == Mode::failed; }
 	Mode mode() const { return static_cast<Mode>(mode_.load_relaxed()); }
@@ -106,6 +105,7 @@ private:
 	friend class Freer;
 	friend class RangeWalker;
 	friend class Outage;
+	friend class LowSpace;
 
 	enum Signal : uint32_t {
 		kSignalRetryTimer = 1,
@@ -115,6 +115,9 @@ private:
 		kSignalUndone = 16,
 		kSignalDrained = 32,
 		kSignalStop = 64,
+		kSignalExpire = 128,
+		kSignalSpace = 256,
+		kSignalPolicy = 512,
 	};
 
 	// The way to stillness, in order; see advance_stop().
@@ -139,6 +142,8 @@ private:
 
 	void signal(Signal signal);
 	int image_name(Text &reply);
+	int get_event(Text &reply);
+	Status change_policy(unsigned int argc, char **argv);
 	void read(ploop_rq *rq);
 	void write(ploop_rq *rq);
 	void io_ended(ploop_rq *rq, Status status);
@@ -172,6 +177,8 @@ private:
 	bool read_only_ = false;
 	Atomic<bool> fallocate_new_;
 	Atomic<uint32_t> retry_ms_;
+	Atomic<uint32_t> timeout_s_;
+	Atomic<bool> error_if_no_space_;
 	DeviceShared *device_ = nullptr;
 	FileClaim claim_;
 
@@ -195,6 +202,7 @@ private:
 	Freer freer_;
 	RangeWalker walker_;
 	Outage outage_;
+	LowSpace low_space_;
 	Stop stop_ = Stop::none;
 	Status stop_status_;
 	ploop_wait stop_wait_ = {};

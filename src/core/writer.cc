@@ -203,8 +203,19 @@ void Writer::retire(Slot &slot)
 	slot.state = SlotState::unused;
 	slot.leader = nullptr;
 	used_slots_--;
-	if (ploop_rq *rq = waiting_slot_.pop())
-		target_.again(rq);
+}
+
+// Whoever gets its turn may find its cluster mapped, and leave the slot to the
+// next: so this goes on until the slots are taken, not one for one.
+void Writer::run()
+{
+	while (used_slots_ < kSlots && !waiting_slot_.empty()) {
+		ploop_rq *const rq = waiting_slot_.pop();
+		if (is_write(rq))
+			start(rq);
+		else
+			target_.walker_.start(rq);
+	}
 }
 
 void Writer::no_space(ploop_rq *rq)

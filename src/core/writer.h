@@ -42,6 +42,8 @@ public:
 	// The data of a request with a slot was written, or not (rq->error).
 	void data_done(ploop_rq *rq);
 
+	// Lets those in who waited for a slot.
+	void run();
 	// Nothing is under way.
 	bool idle() const;
 

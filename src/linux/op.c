@@ -6,6 +6,7 @@
 #include <linux/falloc.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/statfs.h>
 #include <linux/uio.h>
 
 #include "internal.h"
@@ -152,6 +153,19 @@ static s64 ploop_op_fallocate(struct ploop_op *op)
 	return vfs_fallocate(filp, mode, op->offset, op->bytes);
 }
 
+static s64 ploop_op_free_space(struct ploop_op *op)
+{
+	struct file *filp = op->file->file;
+	struct kstatfs stat;
+	int ret;
+
+	/* The file system of a device node has nothing to do with the device. */
+	if (!S_ISREG(file_inode(filp)->i_mode))
+		return -EOPNOTSUPP;
+	ret = vfs_statfs(&filp->f_path, &stat);
+	return ret ? ret : (s64)stat.f_bavail * stat.f_bsize;
+}
+
 static s64 ploop_op_run(struct ploop_host_op *hop)
 {
 	switch (hop->op.kind) {
@@ -170,6 +184,8 @@ static s64 ploop_op_run(struct ploop_host_op *hop)
 		return ploop_op_fallocate(&hop->op);
 	case PLOOP_OP_WRITE_ZEROES:
 		return ploop_op_write_zeroes(hop);
+	case PLOOP_OP_FREE_SPACE:
+		return ploop_op_free_space(&hop->op);
 	}
 	return -EINVAL;
 }

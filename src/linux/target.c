@@ -184,6 +184,9 @@ static int ploop_map(struct dm_target *ti, struct bio *bio)
 	if (op == PLOOP_RQ_READ || op == PLOOP_RQ_WRITE) {
 		u32 limit = pc_map_limit(host->core, sector);
 
+		/* Device-mapper would come back with the same request for ever. */
+		if (WARN_ON_ONCE(!limit))
+			return DM_MAPIO_KILL;
 		if (bio_sectors(bio) > limit)
 			dm_accept_partial_bio(bio, limit);
 	}

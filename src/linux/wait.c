@@ -43,7 +43,7 @@ void ph_global_unlock(void)
 
 uint64_t ph_now_ms(void)
 {
-	return ktime_to_ms(ktime_get());
+	return ktime_to_ms(ktime_get()) + 1; /* never 0 */
 }
 
 void ph_yield(void)

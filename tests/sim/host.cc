@@ -471,7 +471,10 @@ struct Io {
 	std::vector<uint64_t> covered; /* by a sync */
 	std::function<void(int64_t)> done;
 
-	bool writes() const { return kind != PLOOP_OP_READ && !rejected; }
+	bool writes() const
+	{
+		return kind != PLOOP_OP_READ && kind != PLOOP_OP_FREE_SPACE && !rejected;
+	}
 	std::string text() const;
 	int64_t run();
 	int64_t run_failing(World &world);
@@ -482,7 +485,7 @@ std::string Io::text() const
 {
 	static const char *const names[] = { "read", "write", "write-buffered", "sync", "truncate",
 					     "allocate", "reserve", "punch", "zero",
-					     "write-zeroes" };
+					     "write-zeroes", "free-space" };
 	return "io#" + std::to_string(id) + (request ? " rq-" : " ") + names[kind] + " " +
 	       handle->file.path + " " + std::to_string(offset) + "+" + std::to_string(bytes);
 }
@@ -503,6 +506,9 @@ int64_t Io::run()
 
 	if (!request && file.unsupported & (1u << kind))
 		return -EOPNOTSUPP;
+	if (kind == PLOOP_OP_FREE_SPACE)
+		return facts.block_device ? -EOPNOTSUPP
+					  : int64_t(std::min<uint64_t>(file.space_left(), INT64_MAX));
 	if (kind == PLOOP_OP_READ ? !handle->readable : kind != PLOOP_OP_SYNC && !handle->writable)
 		return -EBADF;
 	if (direct && (offset | bytes) % facts.dio_align_bytes)
@@ -543,6 +549,8 @@ int64_t Io::run()
 		if (facts.block_device && offset + bytes > file.size())
 			return -ENOSPC;
 		return file.reserve(Effect::Zero, offset, bytes, false, effects);
+	case PLOOP_OP_FREE_SPACE:
+		break;
 	}
 	return -EINVAL;
 }
@@ -554,6 +562,8 @@ int64_t Io::run_failing(World &world)
 		return error;
 	if (kind == PLOOP_OP_SYNC)
 		return handle->file.sync(covered, error);
+	if (kind == PLOOP_OP_FREE_SPACE)
+		return error;
 	if (kind == PLOOP_OP_READ) {
 		for (uint64_t i = 0; i < bytes; i++)
 			data[i] = 0xEE;
@@ -1280,7 +1290,7 @@ void ph_start(ploop_host *host)
 
 uint64_t ph_now_ms(void)
 {
-	return World::current().now_ms();
+	return World::current().now_ms() + 1; /* never 0 */
 }
 
 void ph_wait_init(ploop_wait *wait)

@@ -140,6 +140,8 @@ public:
 	/* Is everything that was applied durable? */
 	bool clean() const { return log_.empty(); }
 	uint64_t size() const { return now_.size(); }
+	/* What its disk can still give, in bytes. */
+	uint64_t space_left() const { return disk_.free(); }
 
 private:
 	friend class World;
@@ -173,11 +175,11 @@ enum Call : uint32_t {
 	CALL_OP_NEW = 1u << 1,
 	CALL_OPEN = 1u << 2,
 	CALL_OP_FIRST = 1u << 3, /* and on, by enum ploop_op_kind */
-	CALL_RQ_READ = 1u << 13,
-	CALL_RQ_WRITE = 1u << 14,
-	CALL_ALL = (1u << 15) - 1,
+	CALL_RQ_READ = 1u << 14,
+	CALL_RQ_WRITE = 1u << 15,
+	CALL_ALL = (1u << 16) - 1,
 };
-constexpr unsigned CALLS = 15;
+constexpr unsigned CALLS = 16;
 
 constexpr uint32_t call_of(ploop_op_kind kind)
 {

@@ -91,7 +91,7 @@ public:
 	std::string read_end(uint64_t begin, uint64_t sector, std::span<const uint8_t> data)
 	{
 		reads_--;
-		return check(sector, data, [this, begin](const Version &newer) {
+		return check(sector, data, [begin](const Version &newer) {
 			return newer.ok && newer.end < begin;
 		});
 	}

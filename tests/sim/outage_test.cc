@@ -281,6 +281,160 @@ TEST(Outage, CommitWaitsForSpaceAndDoesNotFail)
 	}
 }
 
+TEST(Outage, TimeoutIsExactAndPerRequest)
+{
+	Rig rig;
+	rig.start("enospc_timeout_s=5");
+	fill(rig);
+	auto first = rig.io.write(0, 8);
+	rig.world.advance_ms(1500);
+	auto second = rig.io.write(64, 8);
+	rig.world.advance_ms(3499);
+	EXPECT_FALSE(first->done);
+	rig.world.advance_ms(1);
+	EXPECT_TRUE(first->done);
+	EXPECT_EQ(first->error, -ENOSPC);
+	EXPECT_FALSE(second->done);
+	rig.world.advance_ms(1500);
+	EXPECT_EQ(second->error, -ENOSPC);
+	EXPECT_EQ(second->ended_ms - second->begun_ms, 5000u);
+	EXPECT_EQ(field(rig, "enospc_errors"), 2u);
+	// A new one waits anew, and is served when there is space.
+	auto third = rig.io.write(128, 8);
+	rig.world.advance_ms(1000);
+	free_space(rig);
+	rig.io.wait_all();
+	EXPECT_EQ(third->error, 0);
+	rig.stop();
+	EXPECT_EQ(rig.io.problem, "");
+}
+
+TEST(Outage, TimeoutReachesAFlushThatWaitsForItsCommit)
+{
+	Rig rig;
+	rig.world.disk.copy_on_write = true;
+	rig.start("enospc_timeout_s=5");
+	rig.io.write(0, 8);
+	rig.io.wait_all();
+	fill(rig);
+	auto flush = rig.io.flush();
+	rig.world.advance_ms(4999);
+	EXPECT_FALSE(flush->done);
+	rig.world.advance_ms(2);
+	EXPECT_EQ(flush->error, -ENOSPC);
+	// Invariant 4: device-mapper drops that error, so what follows must fail.
+	auto write = rig.io.write(0, 8);
+	rig.io.wait_all();
+	EXPECT_EQ(write->error, -ENOSPC);
+	free_space(rig);
+	rig.world.advance_ms(6000);
+	write = rig.io.write(0, 8);
+	rig.io.wait_all();
+	EXPECT_EQ(write->error, 0);
+	rig.stop();
+}
+
+TEST(Outage, PolicyErrorEndsAtOnceAndIsTold)
+{
+	Rig rig;
+	rig.start("error_if_no_space");
+	fill(rig);
+	auto bio = rig.io.write(0, 8);
+	rig.world.run_idle();
+	EXPECT_EQ(bio->error, -ENOSPC);
+	EXPECT_TRUE(has_word(rig, "event_ENOSPC"));
+	EXPECT_EQ(rig.device.message("queue_if_no_space"), 0);
+	bio = rig.io.write(0, 8);
+	rig.world.advance_ms(1000);
+	EXPECT_FALSE(bio->done);
+	// Changes act at once on what waits.
+	EXPECT_EQ(rig.device.message("error_if_no_space"), 0);
+	rig.world.run_idle();
+	EXPECT_EQ(bio->error, -ENOSPC);
+	EXPECT_EQ(rig.device.message("queue_if_no_space"), 0);
+	bio = rig.io.write(0, 8);
+	rig.world.advance_ms(7000);
+	EXPECT_EQ(rig.device.message("enospc_timeout_s 3"), 0);
+	rig.world.run_idle();
+	EXPECT_EQ(bio->error, -ENOSPC);
+	rig.stop();
+}
+
+TEST(Outage, TenThousandMayWait)
+{
+	Rig rig;
+	rig.start();
+	fill(rig);
+	rig.io.write(0, 1);
+	rig.world.advance_ms(50);
+	const size_t before = rig.world.live_allocations();
+	for (unsigned i = 0; i < 10000; i++)
+		rig.io.write(64 * (i % 200), 1);
+	rig.world.advance_ms(20);
+	EXPECT_EQ(field(rig, "parked"), 10001u);
+	EXPECT_EQ(rig.world.live_allocations(), before);
+	free_space(rig);
+	rig.io.wait_all();
+	rig.stop();
+	EXPECT_EQ(rig.io.problem, "");
+}
+
+TEST(Outage, ReleasesInOrderOfArrival)
+{
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		Rig rig(seed);
+		rig.start();
+		fill(rig);
+		std::vector<int> order;
+		for (int i = 0; i < 20; i++) {
+			rig.device.submit(PLOOP_RQ_WRITE, 64 * i, 64, 0, Model::pattern(1, 64 * i, 64));
+			rig.world.run_idle();
+		}
+		rig.world.advance_ms(rig.world.random(8000)); // failed probes change nothing
+		free_space(rig);
+		rig.world.advance_ms(6000);
+		rig.stop();
+		// The first to allocate gets the lowest cluster.
+		const ImageReport report = rig.report();
+		for (uint32_t i = 0; i < 20; i++)
+			EXPECT_EQ(report.bat[i], i + 1) << "seed " << seed;
+	}
+}
+
+TEST(Outage, LowSpaceIsToldBeforeAndAgainAfterItWasWellAbove)
+{
+	Rig rig;
+	rig.world.disk.capacity = rig.world.disk.used() + (100ull << 20);
+	rig.start("low_water=40");
+	std::string reply;
+	rig.world.advance_ms(5000);
+	EXPECT_EQ(rig.device.message("get_event", &reply), 0);
+	for (unsigned round = 1; round <= 3; round++) {
+		rig.world.disk.capacity = rig.world.disk.used() + (39ull << 20);
+		rig.world.advance_ms(5000);
+		EXPECT_EQ(field(rig, "lowspace_events"), round);
+		// Not at every look, nor when it wavers about the mark.
+		rig.world.disk.capacity = rig.world.disk.used() + (41ull << 20);
+		rig.world.advance_ms(5000);
+		rig.world.disk.capacity = rig.world.disk.used() + (38ull << 20);
+		rig.world.advance_ms(5000);
+		EXPECT_EQ(field(rig, "lowspace_events"), round);
+		EXPECT_EQ(rig.device.message("get_event", &reply), 1);
+		EXPECT_EQ(reply, "event_LOWSPACE\n");
+		EXPECT_EQ(rig.device.message("get_event", &reply), 0);
+		rig.world.disk.capacity = rig.world.disk.used() + (100ull << 20);
+		rig.world.advance_ms(5000);
+	}
+	rig.world.disk.capacity = rig.world.disk.used();
+	rig.io.write(0, 8);
+	rig.world.advance_ms(5000);
+	EXPECT_EQ(rig.device.message("get_event", &reply), 1);
+	EXPECT_EQ(reply, "event_ENOSPC\nevent_LOWSPACE\n");
+	free_space(rig);
+	rig.io.wait_all();
+	rig.stop();
+}
+
 TEST(Outage, RandomLoadAcrossOutagesSuspendsAndReloads)
 {
 	for (uint64_t seed = 1; seed <= 150; seed++) {

@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: GPL-2.0
+// The same scenario with the 1st, 2nd, ... Nth call to the host failing: nothing
+// crashes, leaks or hangs, no request ends twice, and what was promised holds.
+#include <gtest/gtest.h>
+
+#include "sim/fixture.h"
+
+namespace sim {
+
+namespace {
+
+constexpr uint64_t kSpan = 64 * 16;
+
+// The whole life of a device, under one fault. Errors are allowed anywhere;
+// wrong data, a broken image or a hang is not.
+uint64_t live(uint64_t seed, const Fault &fault)
+{
+	Rig rig(seed);
+	rig.world.disk.capacity = 64ull << 20;
+	const Fault &planted = rig.world.fail_nth(fault);
+	if (rig.device.create("6 /img", rig.sectors) == 0) {
+		rig.random_load(40, 10);
+		rig.io.flush();
+		rig.io.wait_all();
+		if (rig.device.suspend() == 0 && rig.device.resume() == 0)
+			rig.random_load(20, 10);
+		if (!rig.device.suspended())
+			rig.io.wait_all();
+	}
+	rig.stop();
+	const uint64_t fired = planted.fired;
+	const ImageReport report = rig.report();
+	EXPECT_TRUE(report.ok()) << report.text();
+	EXPECT_EQ(rig.io.problem, "");
+
+	// What the next one finds: the image, with all that was promised.
+	rig.world.clear_faults();
+	Device again(rig.world, "dm-1");
+	EXPECT_EQ(again.create("6 /img", rig.sectors), 0) << again.error;
+	rig.io.use(again);
+	rig.io.verify_cut(kSpan);
+	again.remove();
+	EXPECT_EQ(rig.io.problem, "");
+	return fired;
+}
+
+void sweep(uint32_t calls, int error, uint64_t short_bytes = 0)
+{
+	for (uint64_t n = 1;; n++) {
+		SCOPED_TRACE("call " + std::to_string(n));
+		Fault fault;
+		fault.calls = calls;
+		fault.nth = n;
+		fault.error = error;
+		fault.short_bytes = short_bytes;
+		if (live(1 + n % 3, fault) == 0 || testing::Test::HasFailure())
+			return;
+		ASSERT_LT(n, 3000u);
+	}
+}
+
+} // namespace
+
+TEST(FailNth, Eio) { sweep(CALL_ALL, -EIO); }
+TEST(FailNth, NoSpace)
+{
+	sweep(CALL_ALL & ~(CALL_ALLOC | CALL_OP_NEW | CALL_OPEN | call_of(PLOOP_OP_READ)), -ENOSPC);
+}
+TEST(FailNth, NotSupported)
+{
+	sweep(call_of(PLOOP_OP_PUNCH) | call_of(PLOOP_OP_ZERO) | call_of(PLOOP_OP_RESERVE) |
+		      CALL_RQ_READ | CALL_RQ_WRITE,
+	      -EOPNOTSUPP);
+}
+TEST(FailNth, Short) { sweep(CALL_RQ_READ | CALL_RQ_WRITE, 0, 512); }
+TEST(FailNth, ShortOfTheCoresOwn)
+{
+	sweep(call_of(PLOOP_OP_WRITE) | call_of(PLOOP_OP_WRITE_BUFFERED) | call_of(PLOOP_OP_READ), 0, 512);
+}
+TEST(FailNth, ConstructorsMemory)
+{
+	for (uint64_t n = 1;; n++) {
+		Rig rig;
+		Fault fault;
+		fault.calls = CALL_ALLOC | CALL_OP_NEW | CALL_OPEN;
+		fault.nth = n;
+		fault.error = -ENOMEM;
+		rig.world.fail_nth(fault);
+		const int error = rig.device.create("6 /img", rig.sectors);
+		if (error == 0) {
+			rig.stop();
+			EXPECT_GT(n, 50u);
+			return;
+		}
+		EXPECT_TRUE(error == -ENOMEM) << n << ": " << error;
+		rig.stop();
+	}
+}
+
+// ---- The invariants, by name --------------------------------------------------
+
+TEST(Invariant1, DataIsDurableBeforeItsEntry)
+{
+	// At every moment, whatever of the unsynced effects reached the disk: an
+	// entry on the disk has its data there. The model of verify_cut() tells.
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		Rig rig(seed);
+		rig.start();
+		for (unsigned i = 0; i < 8; i++)
+			rig.io.write(64 * i, 64);
+		rig.io.wait_all();
+		rig.io.flush();
+		for (unsigned i = 0; i < rig.world.random(30); i++)
+			rig.world.step();
+		const Image image = rig.file.crash_image(Cut::Partial, seed);
+		const ImageReport report = check_image(image);
+		EXPECT_TRUE(report.ok()) << report.text();
+		for (uint32_t i = 0; i < 8; i++) {
+			if (report.bat[i] == 0)
+				continue;
+			const std::vector<uint8_t> there = read_image(image, 64 * i, 64);
+			EXPECT_NE(there, std::vector<uint8_t>(there.size())) << "seed " << seed;
+		}
+		rig.io.wait_all();
+		rig.stop();
+	}
+}
+
+TEST(Invariant1, EntryPublishedDuringACommitWaitsForTheNext)
+{
+	// Published between the copy and the write of its page, then the cut.
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		Rig rig(seed);
+		rig.start();
+		rig.io.write(0, 64);
+		rig.io.wait_all();
+		rig.world.delay_ms[call_of(PLOOP_OP_SYNC)] = 50;
+		rig.io.flush();
+		rig.world.advance_ms(10);
+		rig.io.write(64, 64); // the same page
+		rig.world.advance_ms(uint32_t(seed * 3));
+		const Image image = rig.file.crash_image(Cut(seed % 3), seed);
+		const ImageReport report = check_image(image);
+		EXPECT_TRUE(report.ok()) << report.text();
+		if (report.bat[1] != 0) {
+			const std::vector<uint8_t> there = read_image(image, 64, 64);
+			EXPECT_NE(there, std::vector<uint8_t>(there.size())) << "seed " << seed;
+		}
+		rig.io.wait_all();
+		rig.stop();
+	}
+}
+
+TEST(Invariant2, AFreedClusterIsNotReusedWhileReadersAreOnIt)
+{
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		Rig rig(seed);
+		rig.world.at_once_chance = 0;
+		rig.start();
+		rig.io.write(0, 64);
+		rig.io.wait_all();
+		rig.world.delay_ms[CALL_RQ_READ] = 20000;
+		rig.io.read(0, 64); // still under way when its cluster is discarded
+		rig.world.advance_ms(1);
+		rig.io.discard(0, 64, true);
+		rig.io.flush();
+		rig.world.advance_ms(1000);
+		rig.io.write(64 * 5, 64, PLOOP_RQ_FUA);
+		rig.world.advance_ms(1000);
+		// Until the read has ended its cluster keeps its data: cluster 1.
+		EXPECT_EQ(rig.report().bat[5], 2u);
+		rig.io.wait_all();
+		rig.stop();
+		EXPECT_EQ(rig.io.problem, "");
+	}
+}
+
+TEST(Invariant2, AFreedClusterIsNotReusedBeforeTheMapWithoutItIsDurable)
+{
+	Rig rig;
+	rig.start();
+	rig.io.write(0, 64);
+	rig.io.flush();
+	rig.io.wait_all();
+	rig.io.discard(0, 64);
+	rig.io.wait_all();
+	rig.io.write(64 * 5, 64, PLOOP_RQ_FUA);
+	rig.io.wait_all();
+	EXPECT_EQ(rig.report().bat[5], 2u);
+	rig.io.flush();
+	rig.io.wait_all();
+	rig.world.run_idle();
+	rig.io.write(64 * 6, 64, PLOOP_RQ_FUA);
+	rig.io.wait_all();
+	EXPECT_EQ(rig.report().bat[6], 1u); // now it may be
+	rig.stop();
+	EXPECT_EQ(rig.io.problem, "");
+}
+
+TEST(Invariant2, AFailedCommitKeepsItsClusters)
+{
+	Rig rig;
+	rig.world.disk.copy_on_write = true;
+	rig.start();
+	rig.io.write(0, 64);
+	rig.io.flush();
+	rig.io.wait_all();
+	rig.io.discard(0, 64);
+	rig.io.wait_all();
+	Fault fault;
+	fault.calls = call_of(PLOOP_OP_WRITE_BUFFERED);
+	fault.error = -ENOSPC;
+	fault.sticky = true;
+	rig.world.fail_nth(fault);
+	rig.io.flush();
+	rig.world.advance_ms(500);
+	EXPECT_NE(rig.device.status().find(" quarantined=1 "), std::string::npos);
+	rig.world.clear_faults();
+	rig.io.wait_all();
+	rig.stop();
+	EXPECT_EQ(rig.report().text(), "");
+}
+
+TEST(Invariant3, NewClustersReadAsZeroWhereNotWritten)
+{
+	// An image whose free clusters are full of somebody's bytes.
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		ImageSpec spec;
+		spec.file_clusters = 12;
+		Rig rig(seed, spec);
+		for (uint32_t i = 1; i < 12; i++)
+			rig.file.poke(i * 32768ull, std::vector<uint8_t>(32768, 0xAA));
+		if (seed % 2)
+			rig.file.unsupported = 1u << PLOOP_OP_PUNCH | 1u << PLOOP_OP_ZERO;
+		rig.start(seed % 3 == 0 ? "falloc_new_clu" : "");
+		for (unsigned i = 0; i < 14; i++)
+			rig.io.write(64 * i + 5, 1 + uint32_t(rig.world.random(58)));
+		rig.io.write_zeroes(64 * 14, 64, PLOOP_RQ_NOUNMAP);
+		rig.io.wait_all();
+		rig.io.read(0, 64 * 16);
+		rig.io.wait_all();
+		rig.stop();
+		ASSERT_EQ(rig.io.problem, "") << "seed " << seed;
+	}
+}
+
+TEST(Invariant3, AClusterWhoseFirstWriteFailedIsDirty)
+{
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		Rig rig(seed);
+		rig.start();
+		Fault fault;
+		fault.calls = CALL_RQ_WRITE;
+		fault.error = -EIO;
+		rig.world.fail_nth(fault);
+		auto bad = rig.device.submit(PLOOP_RQ_WRITE, 0, 64, 0, Model::pattern(77, 0, 64));
+		EXPECT_EQ(rig.device.wait(bad), -EIO);
+		for (unsigned i = 2; i < 8; i++)
+			rig.io.write(64 * i + 10, 10);
+		rig.io.wait_all();
+		rig.io.read(64, 64 * 9);
+		rig.io.wait_all();
+		rig.stop();
+		EXPECT_EQ(rig.io.problem, "") << "seed " << seed;
+	}
+}
+
+TEST(Invariant4, AfterAFailedCommitEveryWriteAndFlushFails)
+{
+	Rig rig;
+	rig.start();
+	rig.io.write(0, 8);
+	rig.io.wait_all();
+	Fault fault;
+	fault.calls = call_of(PLOOP_OP_WRITE_BUFFERED);
+	fault.error = -EIO;
+	rig.world.fail_nth(fault);
+	EXPECT_EQ(rig.device.flush(), -EIO);
+	EXPECT_EQ(rig.device.flush(), -EIO);
+	EXPECT_EQ(rig.device.write(0, Model::pattern(1, 0, 1)), -EIO);
+	EXPECT_EQ(rig.device.write(6400, Model::pattern(1, 6400, 1), PLOOP_RQ_FUA), -EIO);
+	EXPECT_EQ(rig.read_id(6400, 8), 0u); // reads go on
+	EXPECT_TRUE(rig.device.host().logged("the map could not be written"));
+	EXPECT_NE(rig.device.status().find("mode=failed"), std::string::npos);
+	rig.stop();
+	EXPECT_TRUE(rig.report().ok());
+}
+
+// device-mapper drops the error of a flush and sends the data that follows it.
+TEST(Invariant4, APreflushedWriteFailsWhenItsFlushFailed)
+{
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		Rig rig(seed);
+		rig.start();
+		rig.io.write(0, 8);
+		rig.io.write(64, 8);
+		rig.io.wait_all();
+		Fault fault;
+		fault.calls = call_of(PLOOP_OP_SYNC);
+		fault.error = -EIO;
+		rig.world.fail_nth(fault);
+		auto commit_record = rig.io.write(0, 8, BIO_PREFLUSH | PLOOP_RQ_FUA);
+		rig.io.wait_all();
+		EXPECT_EQ(commit_record->error, -EIO);
+		rig.stop();
+		EXPECT_EQ(rig.io.problem, "");
+	}
+}
+
+TEST(Invariant6, ForeignBytesOfTheHeaderStay)
+{
+	Rig rig;
+	rig.start();
+	// User space edits the extension offset and the flags, 4 and 8 bytes each.
+	const std::vector<uint8_t> offset = {0x11, 0x22, 0x33, 0, 0, 0, 0, 0};
+	rig.file.poke(56, offset);
+	rig.file.poke(44, std::vector<uint8_t>{1, 2, 3, 4});
+	rig.io.write(0, 64);
+	rig.io.flush();
+	rig.io.wait_all();
+	EXPECT_EQ(rig.file.peek(56, 8), offset);
+	EXPECT_EQ(rig.file.peek(44, 4), (std::vector<uint8_t>{1, 2, 3, 4}));
+	rig.stop();
+	EXPECT_EQ(rig.file.peek(56, 8), offset);
+}
+
+TEST(Invariant6, AMarkThatWasSetStaysAndOneOfOursGoes)
+{
+	{
+		ImageSpec spec;
+		spec.in_use = IMAGE_IN_USE;
+		Rig found(1, spec);
+		found.start();
+		found.stop();
+		EXPECT_EQ(found.report().in_use, IMAGE_IN_USE);
+	}
+	Rig ours;
+	ours.start();
+	EXPECT_EQ(ours.report().in_use, IMAGE_IN_USE);
+	EXPECT_EQ(ours.device.suspend(), 0);
+	EXPECT_EQ(ours.report().in_use, 0u);
+	EXPECT_EQ(ours.device.resume(), 0);
+	EXPECT_EQ(ours.report().in_use, IMAGE_IN_USE);
+	ours.stop();
+	EXPECT_EQ(ours.report().in_use, 0u);
+}
+
+TEST(Invariant7, SuspendedMeansStill)
+{
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		Rig rig(seed);
+		rig.start();
+		rig.random_load(60);
+		EXPECT_EQ(rig.device.suspend(), 0);
+		EXPECT_TRUE(rig.file.clean()) << "not durable";
+		EXPECT_EQ(rig.report().text(), "");
+		const Image before = rig.file.now();
+		rig.world.advance_ms(20000);
+		EXPECT_TRUE(before == rig.file.now());
+		EXPECT_EQ(rig.device.resume(), 0);
+		rig.io.wait_all();
+		rig.stop();
+	}
+}
+
+TEST(Invariant7, ACommitWithoutSpaceAtSuspendIsWrittenAtResume)
+{
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		Rig rig(seed);
+		rig.start();
+		rig.io.write(0, 64);
+		rig.io.write(64 * 3, 8);
+		rig.io.wait_all();
+		Fault fault;
+		fault.calls = call_of(PLOOP_OP_WRITE_BUFFERED) | call_of(PLOOP_OP_SYNC);
+		fault.nth = 1 + seed % 3;
+		fault.error = -ENOSPC;
+		fault.sticky = true;
+		rig.world.fail_nth(fault);
+		EXPECT_EQ(rig.device.suspend(true), 0);
+		EXPECT_NE(rig.device.status().find(" dirty-suspended"), std::string::npos);
+		const bool swap = seed % 2;
+		if (swap) {
+			ASSERT_EQ(rig.device.load("6 /img", rig.sectors), 0) << rig.device.error;
+		}
+		EXPECT_EQ(rig.device.resume(true), -ENOSPC); // it never re-reads over them
+		rig.world.clear_faults();
+		EXPECT_EQ(rig.device.resume(true), 0);
+		rig.io.read(0, 64 * 4);
+		rig.io.wait_all();
+		rig.stop();
+		EXPECT_EQ(rig.report().text(), "");
+		ASSERT_EQ(rig.io.problem, "") << "seed " << seed;
+	}
+}
+
+TEST(Invariant8, TheMapIsReadAtResume)
+{
+	for (const bool load_first : {true, false}) {
+		Rig rig;
+		rig.start();
+		rig.io.write(0, 64);
+		rig.io.wait_all();
+		if (load_first) {
+			ASSERT_EQ(rig.device.load("6 /img", rig.sectors), 0);
+			rig.io.write(64 * 2, 64); // newer than the load
+			rig.io.wait_all();
+		}
+		EXPECT_EQ(rig.device.suspend(), 0);
+		if (!load_first) {
+			ASSERT_EQ(rig.device.load("6 /img", rig.sectors), 0);
+		}
+		EXPECT_EQ(rig.device.resume(), 0);
+		rig.io.read(0, 64 * 4);
+		rig.io.wait_all();
+		rig.stop();
+		EXPECT_EQ(rig.io.problem, "");
+	}
+}
+
+TEST(Invariant8, AResumeBesideARunningInstanceIsRefused)
+{
+	Rig rig;
+	rig.start();
+	Device other(rig.world, "dm-1");
+	EXPECT_EQ(other.create("6 /img", rig.sectors), -EBUSY);
+	rig.io.write(0, 8);
+	rig.io.wait_all();
+	other.remove();
+	rig.stop();
+	EXPECT_EQ(rig.io.problem, "");
+}
+
+TEST(Errors, EioReachesItsRequestAndNoOther)
+{
+	for (uint64_t n = 1; n <= 10; n++) {
+		Rig rig(n);
+		rig.start();
+		Fault fault;
+		fault.calls = CALL_RQ_WRITE;
+		fault.nth = n;
+		fault.error = -EIO;
+		rig.world.fail_nth(fault);
+		std::vector<BioPtr> bios;
+		for (unsigned i = 0; i < 10; i++)
+			bios.push_back(rig.io.write(64 * i, 8));
+		rig.io.wait_all();
+		unsigned failed = 0;
+		for (const BioPtr &bio : bios)
+			failed += bio->error != 0;
+		EXPECT_EQ(failed, 1u);
+		EXPECT_EQ(rig.device.flush(), 0);
+		rig.stop();
+		EXPECT_EQ(rig.io.problem, "");
+	}
+}
+
+TEST(Errors, AFileCutShortIsAnErrorNotAHang)
+{
+	Rig rig;
+	rig.start();
+	rig.io.write(0, 64);
+	rig.io.wait_all();
+	rig.file.set_size(32768);
+	std::vector<uint8_t> data;
+	EXPECT_EQ(rig.device.read(0, 64, data), -EIO);
+	rig.stop();
+}
+
+TEST(Background, AMapIsCommittedAfterAFewSeconds)
+{
+	Rig rig;
+	rig.start();
+	for (unsigned round = 0; round < 3; round++) {
+		rig.io.write(64 * round, 64);
+		rig.io.wait_all();
+		rig.world.advance_ms(5100);
+		rig.world.run_idle();
+		EXPECT_EQ(check_image(rig.file.crash_image(Cut::Drop, 1)).used, round + 1);
+		EXPECT_EQ(rig.device.suspend(), 0);
+		EXPECT_EQ(rig.device.resume(), 0);
+	}
+	rig.stop();
+}
+
+} // namespace sim
