@@ -35,7 +35,7 @@
 enum ploop_gate {
 	PLOOP_GATE_QUIET,	/* before ph_start(), after ph_quiesce() */
 	PLOOP_GATE_OPEN,
-	PLOOP_GATE_CLOSING	/* inside ph_quiesce(): stragglers are dropped silently */
+	PLOOP_GATE_CLOSING	/* inside ph_quiesce(): only events pass */
 };
 
 struct ploop_timer_slot {

@@ -18,12 +18,16 @@
 
 void ph_kick(struct ploop_host *host)
 {
-	enum ploop_gate gate = READ_ONCE(host->gate);
+	unsigned long flags;
 
-	if (likely(gate == PLOOP_GATE_OPEN))
+	/*
+	 * Under the lock no kick comes after ph_quiesce() has shut the gate. One
+	 * that does is a message to a suspended table: it waits for the resume.
+	 */
+	spin_lock_irqsave(&host->gate_lock, flags);
+	if (likely(host->gate == PLOOP_GATE_OPEN))
 		queue_work(host->control_wq, &host->kick_work);
-	else
-		WARN_ON_ONCE(gate == PLOOP_GATE_QUIET);
+	spin_unlock_irqrestore(&host->gate_lock, flags);
 }
 
 static void ploop_kick_work(struct work_struct *work)
@@ -46,8 +50,6 @@ void ph_timer_arm(struct ploop_host *host, enum ploop_timer which, uint32_t dela
 	spin_lock_irqsave(&host->gate_lock, flags);
 	if (likely(host->gate == PLOOP_GATE_OPEN))
 		mod_timer(&slot->timer, jiffies + msecs_to_jiffies(delay_ms));
-	else
-		WARN_ON_ONCE(host->gate == PLOOP_GATE_QUIET);
 	spin_unlock_irqrestore(&host->gate_lock, flags);
 }
 
@@ -125,18 +127,12 @@ void ph_quiesce(struct ploop_host *host)
 	ploop_set_gate(host, PLOOP_GATE_CLOSING);
 
 	/*
-	 * From here no timer can be armed, and a kick can only come from who
-	 * looked at the gate before: a timer that is stopped first, or the
-	 * worker itself. So after each has been waited for once, in this order,
-	 * only a kick by the worker's last run may be left, which the second
-	 * flush waits for.
+	 * From here no timer is armed and no kick passes, so each is waited for
+	 * once.
 	 */
 	ploop_delete_timers(host);
 	flush_work(&host->kick_work);
-	flush_work(&host->kick_work);
 	ploop_epoch_settle(host);
-	/* What the core was told of a drained epoch may have made it kick, too. */
-	flush_work(&host->kick_work);
 	/* An event is not dropped: who waits for it has nothing else. */
 	flush_work(&host->event_work);
 
