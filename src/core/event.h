@@ -35,4 +35,35 @@ private:
 	typename Atomics::template Word<uint64_t> acknowledged_;
 };
 
+// An event, and the line that tells of it.
+template <class Atomics>
+struct EventLine {
+	EventCount<Atomics> &events;
+	const char *line;
+};
+
+// One read by the consumer: a line of @reply for each event that is pending.
+// Each count is loaded before it is told, and exactly what was loaded is
+// acknowledged, only if all of the reply fits: nothing is consumed that was not
+// told. False: there was nothing to tell.
+template <class Atomics, class Reply, unsigned nr_lines>
+bool tell_events(const EventLine<Atomics> (&lines)[nr_lines], Reply &reply)
+{
+	uint64_t raised[nr_lines];
+	bool any = false;
+
+	for (unsigned i = 0; i < nr_lines; i++) {
+		raised[i] = lines[i].events.raised();
+		if (raised[i] <= lines[i].events.acknowledged())
+			continue;
+		reply << lines[i].line;
+		any = true;
+	}
+	if (any && reply.has_spare()) {
+		for (unsigned i = 0; i < nr_lines; i++)
+			lines[i].events.acknowledge(raised[i]);
+	}
+	return any;
+}
+
 } // namespace ploop

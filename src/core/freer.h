@@ -43,8 +43,12 @@ public:
 	bool needs_commit() const { return !unmapped_.empty(); }
 	uint64_t count() const;
 	bool idle() const { return count() == 0 && !punch_.running() && drained(); }
-	// Idle but for what a failed commit keeps.
-	bool still() const { return !punch_.running() && drained(); }
+	// Idle but for what a failed commit keeps in quarantine.
+	bool settled() const
+	{
+		return durable_.empty() && draining_.empty() && freeing_.empty() &&
+		       !punch_.running() && drained();
+	}
 
 private:
 	void punch();

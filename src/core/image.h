@@ -35,7 +35,6 @@ public:
 	const ploop_file_facts &facts() const { return facts_; }
 	const Header &header() const { return header_; }
 	uint32_t bat_clusters() const { return geometry_.bat_clusters(header_.entries); }
-	uint64_t bat_bytes() const { return uint64_t{bat_clusters()} * geometry_.cluster_bytes(); }
 
 	static constexpr Level kLevel{}; // of the only delta
 

@@ -165,7 +165,8 @@ Status Target::mark_in_use(Text &error)
 	// Later overwrites of the BAT must not need new space. Where the host
 	// cannot promise that, a commit may have to wait for space: no error.
 	if (reserve.exists())
-		reserve.run(PLOOP_OP_RESERVE, image_.file(), 0, image_.bat_bytes());
+		reserve.run(PLOOP_OP_RESERVE, image_.file(), 0,
+			    uint64_t{map_.pages()} * kBatPageBytes);
 	if (image_.header().in_use == kInUse)
 		return {};
 	const Status status = image_.write_in_use(kInUse);
@@ -253,6 +254,10 @@ void Target::advance_stop()
 		if (freer_.idle())
 			stop_trim();
 		return;
+	case Stop::settle:
+		if (freer_.settled())
+			stop_done(stop_status_);
+		return;
 	case Stop::none:
 	case Stop::trim:
 	case Stop::mark:
@@ -270,7 +275,7 @@ void Target::stop_drained()
 	if (read_only_)
 		return stop_done({});
 	if (failed())
-		return stop_done(Status::error(kEIO));
+		return stop_failed(Status::error(kEIO));
 	stop_ = Stop::commit;
 	committer_.want();
 	committer_.run();
@@ -279,7 +284,7 @@ void Target::stop_drained()
 void Target::stop_committed()
 {
 	if (!committer_.last_status().ok())
-		return stop_done(committer_.last_status());
+		return stop_failed(committer_.last_status());
 	stop_ = Stop::freeing;
 	freer_.run();
 	if (freer_.idle())
@@ -330,8 +335,18 @@ void Target::on_stop(Target &target, Operation &, int64_t result)
 	case Stop::drain:
 	case Stop::commit:
 	case Stop::freeing:
+	case Stop::settle:
 		return;
 	}
+}
+
+// What an earlier commit has freed is still on its way to the host.
+void Target::stop_failed(Status status)
+{
+	stop_ = Stop::settle;
+	stop_status_ = status;
+	if (freer_.settled())
+		stop_done(status);
 }
 
 void Target::stop_done(Status status)
@@ -567,24 +582,14 @@ Status Target::change_policy(unsigned int argc, char **argv)
 	return {};
 }
 
-// The values are loaded before they are told, and exactly those are
-// acknowledged, if the reply fits: nothing is consumed that was not told.
 int Target::get_event(Text &reply)
 {
-	const uint64_t enospc = device_->enospc.raised();
-	const uint64_t lowspace = device_->lowspace.raised();
+	const EventLine<HostAtomics> lines[] = {
+		{device_->enospc, "event_ENOSPC\n"},
+		{device_->lowspace, "event_LOWSPACE\n"},
+	};
 
-	if (enospc > device_->enospc.acknowledged())
-		reply << "event_ENOSPC\n";
-	if (lowspace > device_->lowspace.acknowledged())
-		reply << "event_LOWSPACE\n";
-	if (reply.length() == 0)
-		return 0;
-	if (reply.has_spare()) {
-		device_->enospc.acknowledge(enospc);
-		device_->lowspace.acknowledge(lowspace);
-	}
-	return 1;
+	return tell_events(lines, reply) ? 1 : 0;
 }
 
 } // namespace ploop

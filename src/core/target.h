@@ -130,6 +130,7 @@ private:
 		trim,     // the file loses its free tail
 		mark,     // the in-use mark is taken back
 		sync,
+		settle,   // until the quarantine is still, after a commit that failed
 	};
 
 	struct Counters {
@@ -165,6 +166,7 @@ private:
 	void stop_trim();
 	void stop_mark();
 	void stop_sync();
+	void stop_failed(Status status);
 	void stop_done(Status status);
 	static void on_stop(Target &target, Operation &operation, int64_t result);
 

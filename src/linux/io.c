@@ -14,9 +14,10 @@
 #include "internal.h"
 
 /*
- * What must be left of the stack for the submission below: ext4's mapping of a
- * block, its journal's start for a time stamp, the block layer and a driver take
- * about 3 KiB; a device-mapper stack below takes as much again.
+ * What must be left of the stack for the submission below, a file system, the
+ * start of its journal's transaction for a time stamp, the block layer and a
+ * driver, or another device-mapper stack. Half of it leaves each of the two sides
+ * as much as the other.
  */
 #define PLOOP_INLINE_STACK (THREAD_SIZE / 2)
 

@@ -11,7 +11,8 @@ void ph_log(struct ploop_host *host, enum ploop_log level, const char *text)
 		DMERR("%s: %s", host->name, text);
 		break;
 	case PLOOP_LOG_WARNING:
-		DMWARN("%s: %s", host->name, text);
+		/* An outage may flap: one line of many tells as much. */
+		DMWARN_LIMIT("%s: %s", host->name, text);
 		break;
 	case PLOOP_LOG_INFO:
 		DMINFO("%s: %s", host->name, text);

@@ -39,11 +39,11 @@ finish()
 }
 
 # run_test FUNCTION [SECONDS]: runs it in a subshell with a process group of its
-# own, so that its time limit (120 s) ends everything that it started. A test
+# own, so that its time limit (300 s) ends everything that it started. A test
 # that not even SIGKILL ends, because it hangs in the kernel, is left behind.
 run_test()
 {
-	local test=$1 name=${1#test_} limit=${2:-${TEST_TIMEOUT:-120}} pid began status=0 monitor=+m
+	local test=$1 name=${1#test_} limit=${2:-${TEST_TIMEOUT:-300}} pid began status=0 monitor=+m
 	: >"$tests_why"
 	[[ $- != *m* ]] || monitor=-m
 	set -m
@@ -84,19 +84,21 @@ run_test()
 }
 
 # run_suite: every test_* function of the calling script, in its order, or those
-# that TESTS names; before each what the last one left is cleared away. A function
-# `prepare`, if there is one, runs once before the first.
+# that TESTS names; before each what the last one left is cleared away, the files
+# in the directory H too. A function `prepare`, if there is one, runs once before
+# the first.
 run_suite()
 {
 	local test began
 	local -a wanted
-	read -ra wanted <<<"${TESTS:-$(sed -n 's/^test_\([a-z0-9_]*\)()$/\1/p' "$0" | tr '\n' ' ')}"
+	read -ra wanted <<<"${TESTS:-$(sed -n 's/^test_\([a-z0-9_]*\)().*/\1/p' "$0" | tr '\n' ' ')}"
 	if declare -F prepare >/dev/null; then
 		# Everything else would fail with it.
 		prepare || { fail prepare 'see above'; finish; }
 	fi
 	for test in "${wanted[@]}"; do
 		clear_away
+		[[ -z ${H:-} ]] || rm -rf "${H:?}"/*
 		began=$SECONDS
 		run_test "test_$test"
 		printf '# %s%s took %d s\n' "$TEST_PREFIX" "$test" $((SECONDS - began))
@@ -212,6 +214,8 @@ check_image()
 	python3 -B tests/image/check_image.py --quiet "$image" >&2 || die "check_image: $image is wrong"
 	said=$(qemu-img check -f parallels "$image" 2>&1) || status=$?
 	((status != 0)) || return 0
+	# A block device is longer than the image on it: that alone is no fault.
+	if ((status == 3)) && [[ -b $image ]]; then return 0; fi
 	# qemu 7.2 takes a BAT of several clusters with nothing mapped for a leak.
 	if ((status == 3)) && (($(header_field "$image" 48 4) > $(cluster_sectors "$image"))) &&
 		[[ $said == *'0/'*allocated* ]]; then
