@@ -223,4 +223,12 @@ void ph_yield(void);
 
 PLOOP_END_C
 
+/* Both sides must mean the same memory. */
+#if __SIZEOF_POINTER__ == 8
+PLOOP_ASSERT(sizeof(struct ploop_wait) == 128, "ploop_wait");
+PLOOP_ASSERT(sizeof(struct ploop_file_facts) == 40, "ploop_file_facts");
+PLOOP_ASSERT(sizeof(struct ploop_op) == 72, "ploop_op");
+PLOOP_ASSERT(offsetof(struct ploop_op, done) == 40, "ploop_op.done");
+#endif
+
 #endif

@@ -117,4 +117,12 @@ void pc_status(struct ploop_core *core, enum ploop_status kind, char *text, size
 
 PLOOP_END_C
 
+/* Both sides must mean the same memory. */
+#if __SIZEOF_POINTER__ == 8
+PLOOP_ASSERT(sizeof(struct ploop_rq) == 80, "ploop_rq");
+PLOOP_ASSERT(offsetof(struct ploop_rq, node) == 24, "ploop_rq.node");
+PLOOP_ASSERT(sizeof(struct ploop_table) == 24, "ploop_table");
+PLOOP_ASSERT(sizeof(struct ploop_limits) == 8, "ploop_limits");
+#endif
+
 #endif

@@ -313,6 +313,45 @@ TEST(Invariant4, APreflushedWriteFailsWhenItsFlushFailed)
 	}
 }
 
+// The test host aborts on a second end; that none is missing is told here.
+TEST(Invariant5, EachRequestCompletesExactlyOnce)
+{
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		Rig rig(seed);
+		rig.world.short_chance = 0.2;
+		rig.start("enospc_timeout_s=2");
+		unsigned begun = 0;
+		unsigned ended = 0;
+		const auto count = [&ended](Bio &) { ended++; };
+		for (unsigned round = 0; round < 4; round++) {
+			rig.world.disk.capacity = rig.world.disk.used() + rig.world.random(3) * 32768;
+			for (unsigned i = 0; i < 30; i++, begun++) {
+				const uint64_t at = rig.world.random(64 * 20);
+				const uint32_t sectors = 1 + uint32_t(rig.world.random(200));
+				const ploop_rq_op ops[] = {PLOOP_RQ_READ, PLOOP_RQ_WRITE, PLOOP_RQ_WRITE,
+							   PLOOP_RQ_DISCARD, PLOOP_RQ_WRITE_ZEROES, PLOOP_RQ_FLUSH};
+				const ploop_rq_op op = ops[rig.world.random(6)];
+				std::vector<uint8_t> data;
+				if (op == PLOOP_RQ_WRITE)
+					data = Model::pattern(1, at, sectors);
+				rig.device.submit(op, op == PLOOP_RQ_FLUSH ? 0 : at,
+						  op == PLOOP_RQ_FLUSH ? 0 : sectors,
+						  rig.world.random(3) == 0 && op == PLOOP_RQ_WRITE ? PLOOP_RQ_FUA : 0,
+						  std::move(data), count);
+			}
+			rig.world.advance_ms(rig.world.random(2500));
+			const bool noflush = rig.world.random(2);
+			EXPECT_EQ(rig.device.suspend(noflush), 0);
+			rig.world.disk.capacity = UINT64_MAX;
+			EXPECT_EQ(rig.device.resume(noflush), 0);
+		}
+		rig.world.run_until([&] { return begun == ended; });
+		rig.stop();
+		EXPECT_EQ(begun, ended);
+		EXPECT_EQ(rig.device.requeue_lost, 0u);
+	}
+}
+
 TEST(Invariant6, ForeignBytesOfTheHeaderStay)
 {
 	Rig rig;
