@@ -66,7 +66,7 @@ Status check_sizes(const Header &header, const ImageDemand &demand, Text &error)
 		      << demand.sectors;
 		return Status::error(kEBADSLT);
 	}
-	if (header.entries > kClaimAlways && header.entries / kClaimFactor > wanted) {
+	if (header.entries > kClaimAlways && header.entries > wanted * kClaimFactor) {
 		error << "BAT entries is " << header.entries << ", more than " << kClaimFactor
 		      << " times the " << wanted << " clusters of the table";
 		return Status::error(kEFBIG);

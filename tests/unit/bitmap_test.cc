@@ -59,8 +59,8 @@ TEST(Bitmap, AgainstANaiveOne)
 		for (int step = 0; step < 400; step++) {
 			const uint64_t i = rng() % length;
 			// Long runs of equal bits, as space has them, and single ones.
-			const uint64_t run = std::min<uint64_t>(length - i,
-								rng() % 2 ? 1 : rng() % 200);
+			const uint64_t run =
+				std::min<uint64_t>(length - i, rng() % 2 ? 1 : rng() % 200);
 			const bool value = rng() % 2;
 			for (uint64_t k = i; k < i + run; k++) {
 				value ? bitmap.set(k) : bitmap.clear(k);

@@ -183,6 +183,10 @@ TEST(Format, ClaimsBeyondTheTable)
 	factor.good();
 	factor.demand.sectors = 2047 * 64 + 1;
 	factor.good();
+	factor.set_entries(64 * 2048 + 1);
+	factor.demand.sectors = 2048 * 64;
+	factor.bad(kEFBIG, {"BAT entries is 131073", "the 2048 clusters"});
+	factor.set_entries(64 * 2048);
 	factor.demand.sectors = 2047 * 64;
 	factor.bad(kEFBIG, {"BAT entries is 131072", "the 2047 clusters"});
 
@@ -197,7 +201,8 @@ TEST(Format, FirstBlock)
 	EXPECT_EQ(c.header.first_block_sectors, 64u);
 	for (uint32_t value : {0u, 1u, 63u, 65u, 128u, 4096u, 1u << 31, UINT32_MAX}) {
 		c.header.first_block_sectors = value;
-		c.bad(kEINVAL, {"first block offset is " + str(value), "100 BAT entries end at 64"});
+		c.bad(kEINVAL,
+		      {"first block offset is " + str(value), "100 BAT entries end at 64"});
 	}
 	// The largest BAT that fits a cluster, and one entry more.
 	Case full(kClusterLogMin, (32768 - 64) / 4);
@@ -263,7 +268,8 @@ TEST(Format, Entry)
 	for (uint32_t entry : {0u, 1u, 2u}) {
 		ErrorText inside;
 		const Status status = check_entry(entry, 17, 3, 10, inside.text);
-		expect_error(status, inside, kEXDEV, {"BAT entry 17 is " + str(entry), "cluster 3"});
+		expect_error(status, inside, kEXDEV,
+			     {"BAT entry 17 is " + str(entry), "cluster 3"});
 	}
 	for (uint32_t entry : {10u, 11u, 1u << 31, UINT32_MAX}) {
 		ErrorText behind;

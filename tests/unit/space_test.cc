@@ -15,8 +15,7 @@ namespace {
 // What the class promises, in the simplest words.
 struct Model {
 	Model(uint64_t limit, uint64_t file_clusters, uint32_t reserved)
-		: taken(limit), zero(limit), end(std::min(limit, file_clusters)),
-		  first(reserved)
+		: taken(limit), zero(limit), end(std::min(limit, file_clusters)), first(reserved)
 	{
 		for (uint32_t i = 0; i < reserved; i++)
 			taken[i] = true;
@@ -139,10 +138,14 @@ TEST_F(SpaceTest, AgainstANaiveOne)
 		for (int step = 0; step < 300; step++) {
 			const uint32_t any = reserved + uint32_t(rng() % (kLimit - reserved));
 			switch (rng() % 8) {
-			case 0: case 1: case 2:
+			case 0:
+			case 1:
+			case 2:
 				take();
 				break;
-			case 3: case 4: case 5:
+			case 3:
+			case 4:
+			case 5:
 				give(any, rng() % 2);
 				break;
 			case 6:

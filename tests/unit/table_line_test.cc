@@ -52,8 +52,7 @@ struct NumberOption {
 
 const NumberOption kNumberOptions[] = {
 	{"off=", 0, uint64_t{1} << 54, [](const Options &o) { return o.skip_sectors; }},
-	{"enospc_retry_ms=", 1, kRetryMsMax,
-	 [](const Options &o) { return uint64_t{o.retry_ms}; }},
+	{"enospc_retry_ms=", 1, kRetryMsMax, [](const Options &o) { return uint64_t{o.retry_ms}; }},
 	{"enospc_timeout_s=", 0, kTimeoutSMax,
 	 [](const Options &o) { return uint64_t{o.timeout_s}; }},
 	{"low_water=", 0, kLowWaterMibMax,

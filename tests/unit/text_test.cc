@@ -18,8 +18,7 @@ TEST(Text, Numbers)
 
 	text << 0 << ' ' << -1 << ' ' << INT_MIN << ' ' << INT_MAX << ' ' << uint32_t{0} << ' '
 	     << UINT32_MAX << ' ' << UINT64_MAX << ' ' << "end";
-	EXPECT_STREQ(buffer,
-		     "0 -1 -2147483648 2147483647 0 4294967295 18446744073709551615 end");
+	EXPECT_STREQ(buffer, "0 -1 -2147483648 2147483647 0 4294967295 18446744073709551615 end");
 	EXPECT_EQ(text.length(), strlen(buffer));
 	EXPECT_FALSE(text.was_cut());
 }
@@ -59,8 +58,8 @@ TEST(Text, EqualAndStarts)
 
 TEST(Text, NumberRejectsAllButDigits)
 {
-	const char *const bad[] = {"",   "+1",  "-1",  " 1",  "1 ", "0x1", "1.0", "1k", "one",
-				   "1\n", "1,0", "１", "/",   ":",  "-",   "+"};
+	const char *const bad[] = {"",	  "+1",	 "-1",	" 1", "1 ", "0x1", "1.0", "1k",
+				   "one", "1\n", "1,0", "１", "/",  ":",   "-",	  "+"};
 	for (const char *word : bad) {
 		uint64_t number = 77;
 		EXPECT_FALSE(text_number(word, UINT64_MAX, number)) << '"' << word << '"';

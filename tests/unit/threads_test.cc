@@ -89,15 +89,17 @@ TEST(Park, EitherKickedOrTaken)
 	for (rounds = 0; rounds < kRounds && std::chrono::steady_clock::now() < end; rounds++) {
 		gate.wait();
 		ploop_node *taken = lot.be_attentive();
-		if (taken != nullptr)
+		if (taken != nullptr) {
 			EXPECT_EQ(parked_of(taken)->payload, uint64_t(rounds) + 1);
+		}
 		gate.wait();
 		if (taken == nullptr && !kicked) {
 			ADD_FAILURE() << "a parked request was forgotten in round " << rounds;
 			break;
 		}
-		if (taken == nullptr)
+		if (taken == nullptr) {
 			EXPECT_EQ(lot.take(), &parked.node);
+		}
 		lot.be_quiet();
 	}
 	over = true;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2317 # tests are called by their names
 #
 # Images of all sizes and kinds: made and written by qemu, attached, written by
 # the target, and read again by qemu.
@@ -23,10 +23,10 @@ write_and_judge()
 
 test_every_cluster_size()
 {
-	local log cluster size end
+	local log cluster size end file
 	for log in {6..17}; do
 		cluster=$((512 << log))
-		size=$((cluster * (log < 13 ? 24 : 3)))
+		size=$((cluster * (log < 12 ? 12 : 3)))
 		end=$((size - 4096))
 		make_image "$H/i" "$cluster" "$size"
 		truncate -s "$size" "$H/raw"
@@ -81,27 +81,39 @@ test_one_mebibyte()
 }
 
 # large CLUSTER SIZE: both ends and the middle, each way; the rest is holes.
+# qemu 7.2 cannot compare so much at once: it counts the holes in an int.
 large()
 {
 	local size half at n=0
 	make_image "$H/i" "$1" "$2"
-	truncate -s "$2" "$H/raw"
-	size=$(stat -c %s "$H/raw") half=$(($(stat -c %s "$H/raw") / 2))
-	qemu-io -f parallels -c "write -P 7 $((half + 65536)) 64k" "$H/i" >/dev/null
-	qemu-io -f raw -c "write -P 7 $((half + 65536)) 64k" "$H/raw" >/dev/null
+	size=$(($(image_sectors "$H/i") * 512)) half=$(($(image_sectors "$H/i") * 256))
+	qemu-io -f parallels -c "write -P 77 $((half + 262144)) 4k" "$H/i" >/dev/null
 	attach p "$H/i"
-	cmp -n 65536 -i $((half + 65536)) /dev/mapper/p "$H/raw"
+	[[ $(blockdev --getsize64 /dev/mapper/p) == "$size" ]]
+	qemu_reads host_device 77 $((half + 262144)) 4k /dev/mapper/p
 	for at in 0 $((half - 4096)) $((size - 8192)); do
 		n=$((n + 1))
-		for file in /dev/mapper/p "$H/raw"; do
-			head -c 8192 /dev/zero | tr '\0' "$n" |
-				dd "of=$file" bs=4k seek=$((at / 4096)) iflag=fullblock conv=notrunc,fsync 2>/dev/null
-		done
+		head -c 8192 /dev/zero | tr '\0' "\\$n" |
+			dd of=/dev/mapper/p bs=4k seek=$((at / 4096)) iflag=fullblock conv=notrunc,fsync 2>/dev/null
 	done
-	[[ $(blockdev --getsize64 /dev/mapper/p) == "$size" ]]
-	field_is p used 5 || field_is p used 4 || die "used=$(field p used)"
 	detach p
-	judge "$H/i" "$H/raw"
+	n=0
+	for at in 0 $((half - 4096)) $((size - 8192)); do
+		n=$((n + 1))
+		qemu_reads parallels "$n" "$at" 8k "$H/i"
+	done
+	qemu_reads parallels 77 $((half + 262144)) 4k "$H/i"
+	qemu_reads parallels 0 $((half + 4096)) 16k "$H/i"
+	qemu_reads parallels 0 $((size / 4)) 64k "$H/i"
+	judge "$H/i"
+}
+
+# qemu_reads FORMAT BYTE OFFSET LENGTH FILE; qemu-io tells a difference only in words.
+qemu_reads()
+{
+	local said
+	said=$(qemu-io -r -f "$1" -c "read -P $2 $3 $4" "$5")
+	[[ $said != *failed* && $said == *read*bytes* ]] || die "$5 at byte $3: $said"
 }
 
 test_16_tib() { large 1M 16T; }
@@ -111,6 +123,7 @@ test_size_not_a_cluster_multiple()
 {
 	local extra
 	for extra in 512 1536 1048064; do
+		rm -f "$H/raw"
 		make_image "$H/i" 1M $(((5 << 20) + extra))
 		truncate -s $(((5 << 20) + extra)) "$H/raw"
 		write_and_judge "$H/i" "$H/raw" 20 --seed "$extra"
@@ -250,13 +263,16 @@ test_module_stays_while_in_use()
 
 test_text_of_status()
 {
-	local words='^0 16384 ploop 1 v2 2048 o mode=rw used=1 total=8 quarantined=[0-9]+ parked=0 '
-	words+='parked_oldest_ms=0 enospc_events=0 retries=0 retry_ms=100 last_error=0 dirty_bat_pages=[01]'
+	local word
 	make_image "$H/i" 1M 8M
 	attach p "$H/i"
 	dd if=/dev/urandom of=/dev/mapper/p bs=4k count=1 oflag=direct conv=fsync 2>/dev/null
 	sleep 0.2
-	[[ $(dmsetup status p) =~ $words ]] || die "$(dmsetup status p)"
+	[[ $(dmsetup status p) == '0 16384 ploop 1 v2 2048 o '* ]] || die "$(dmsetup status p)"
+	for word in mode=rw used=1 total=8 parked=0 parked_oldest_ms=0 enospc_events=0 retries=0 \
+		retry_ms=100 last_error=0; do
+		field_is p "${word%=*}" "${word#*=}" || die "no $word in $(dmsetup status p)"
+	done
 	[[ $(dmsetup table p) == '0 16384 ploop 1 v2 2048 o' ]] || die "$(dmsetup table p)"
 	[[ $(dm_message p get_img_name 0) == "$H/i" ]] || die "$(dm_message p get_img_name 0)"
 	[[ -z $(dm_message p get_event) ]]

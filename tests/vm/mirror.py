@@ -38,12 +38,23 @@ class Mirror:
         for start in range(0, self.size, PIECE):
             length = min(PIECE, self.size - start)
             view = memoryview(self.buffer)[:length]
-            if os.preadv(self.device, [view], start) != length:
+            flags = self.random.choice((0, os.RWF_NOWAIT))
+            if self.transfer(os.preadv, view, start, flags) != length:
                 sys.exit(f"{when}: short read at byte {start}")
             wanted = os.pread(self.raw, length, start + self.skip)
-            if view != wanted:
+            # Views are compared byte by byte, bytes all at once.
+            if self.buffer[:length] != wanted:
                 at = next(i for i in range(length) if view[i] != wanted[i])
                 sys.exit(f"{when}: byte {start + at} is {view[at]:#x}, not {wanted[at]:#x}")
+
+    def transfer(self, call, view, start, flags):
+        try:
+            done = call(self.device, [view], start, flags)
+            if done == len(view) or not flags & os.RWF_NOWAIT:
+                return done
+        except BlockingIOError:
+            pass
+        return call(self.device, [view], start)
 
     def some_range(self):
         """Often at the edges of clusters, often short, sometimes several clusters long."""
@@ -72,7 +83,9 @@ class Mirror:
             view[:] = (word * (length // SECTOR + 1))[:length]
             for pos in range(0, length, SECTOR):
                 struct.pack_into("<Q", self.buffer, pos, start + pos)
-        if os.pwritev(self.device, [view], start) != length:
+        # As it comes, with FUA, or without waiting, which may be refused.
+        flags = self.random.choice((0, 0, os.RWF_DSYNC, os.RWF_NOWAIT))
+        if self.transfer(os.pwritev, view, start, flags) != length:
             sys.exit(f"short write at byte {start}")
         os.pwrite(self.raw, view, start + self.skip)
 

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Files for the suites. The directory has been prepared from user space.
+ */
+#include <linux/fcntl.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "double.h"
+
+char *ploop_kunit_dir;
+module_param_named(kunit_dir, ploop_kunit_dir, charp, 0444);
+MODULE_PARM_DESC(kunit_dir, "where the suites have their files; without it those are skipped");
+
+static const struct ploop_host_fs ploop_host_fs[] = {
+	{ .name = "tmpfs" },
+	{ .name = "ext4", .direct = true },
+};
+
+const void *ploop_host_fs_next(const void *previous, char *description)
+{
+	const struct ploop_host_fs *next = previous ? (const struct ploop_host_fs *)previous + 1 :
+						      ploop_host_fs;
+
+	if (next == ploop_host_fs + ARRAY_SIZE(ploop_host_fs))
+		return NULL;
+	strscpy(description, next->name, KUNIT_PARAM_DESC_SIZE);
+	return next;
+}
+
+char *ploop_path(struct kunit *test, const char *fs, const char *name)
+{
+	char *path = kunit_kzalloc(test, PATH_MAX, GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, path);
+	if (!ploop_kunit_dir)
+		kunit_skip(test, "no kunit_dir");
+	snprintf(path, PATH_MAX, "%s/%s/%s", ploop_kunit_dir, fs, name);
+	return path;
+}
+
+struct ploop_file *ploop_file_made(struct kunit *test, struct ploop_double *instance,
+				   const char *fs, u64 bytes)
+{
+	char *path = ploop_path(test, fs, "file");
+	struct ploop_file_facts facts;
+	struct ploop_file *file;
+	struct file *filp;
+	loff_t pos = 0;
+	u8 *chunk;
+	int error = 0;
+
+	chunk = kunit_kmalloc(test, PAGE_SIZE, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, chunk);
+	filp = filp_open(path, O_CREAT | O_TRUNC | O_RDWR | O_LARGEFILE, 0600);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, filp);
+	while (pos < bytes && !error) {
+		size_t count = min_t(u64, bytes - pos, PAGE_SIZE);
+		size_t i;
+
+		for (i = 0; i < count; i++)
+			chunk[i] = ploop_pattern(pos + i);
+		error = kernel_write(filp, chunk, count, &pos) == count ? 0 : -EIO;
+	}
+	if (!error)
+		error = vfs_fsync(filp, 0);
+	/* Direct I/O must not meet pages of this in the cache. */
+	if (!error)
+		error = invalidate_inode_pages2(filp->f_mapping);
+	compat_fput(filp);
+	KUNIT_ASSERT_EQ(test, error, 0);
+
+	error = ph_file_open(instance->host, path, -1, true, &facts, &file);
+	KUNIT_ASSERT_EQ(test, error, 0);
+	KUNIT_EXPECT_EQ(test, facts.size_bytes, bytes);
+	return file;
+}
+
+struct ploop_awaited_op {
+	struct completion done;
+	s64 result;
+	unsigned int calls;
+	bool atomic;
+};
+
+static void ploop_op_is_done(struct ploop_op *op, int64_t result)
+{
+	struct ploop_awaited_op *awaited = op->owner;
+
+	awaited->result = result;
+	awaited->calls++;
+	awaited->atomic = in_interrupt() || irqs_disabled();
+	complete(&awaited->done);
+}
+
+s64 ploop_run_op(struct kunit *test, struct ploop_double *instance, enum ploop_op_kind kind,
+		 struct ploop_file *file, u64 offset, u64 bytes, void *buffer)
+{
+	struct ploop_awaited_op awaited = {};
+	struct ploop_op *op = ph_op_new(instance->host);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, op);
+	init_completion(&awaited.done);
+	op->kind = kind;
+	op->file = file;
+	op->offset = offset;
+	op->bytes = bytes;
+	op->buffer = buffer;
+	op->done = ploop_op_is_done;
+	op->owner = &awaited;
+	ph_op_start(op);
+	wait_for_completion(&awaited.done);
+	flush_workqueue(instance->host->io_wq);
+	ph_op_free(op);
+	KUNIT_EXPECT_EQ(test, awaited.calls, 1u);
+	KUNIT_EXPECT_FALSE(test, awaited.atomic);
+	return awaited.result;
+}

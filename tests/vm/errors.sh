@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2317 # tests are called by their names
+#
+# Errors from below: they reach the request that met them, and a map that cannot
+# be written is the end of all writing. The image is on a block device of which
+# any part can be made to fail.
+. tests/vm/lib.sh
+
+LOW=/dev/vdb
+CLUSTER=128 # sectors
+M=/mnt/test/above
+
+# set_up MAPPED: an image of 256 clusters of 64 KiB on the device `low`, of which
+# the first MAPPED are mapped, in order.
+set_up()
+{
+	python3 -B tests/image/make_image.py make /dev/shm/i 16M --cluster 64K --data \
+		--bat "$(seq 0 $(($1 - 1)) | awk '{ printf "%s%d:%d", sep, $1, $1 + 1; sep = "," }')"
+	dd if=/dev/shm/i "of=$LOW" bs=64k conv=fsync 2>/dev/null
+	rm /dev/shm/i
+	low_sectors=$(blockdev --getsz "$LOW")
+	dm_create low "0 $low_sectors linear $LOW 0"
+	dm_create p "0 32768 ploop 7 /dev/mapper/low"
+}
+
+# low_fails FIRST COUNT TARGET...: these sectors of `low` get another target, of
+# which the words are given; "DEV" in them stands for the device and the offset.
+low_fails()
+{
+	local first=$1 count=$2 end words
+	shift 2
+	end=$((first + count))
+	words=${*//DEV/$LOW $first}
+	{
+		((first == 0)) || echo "0 $first linear $LOW 0"
+		echo "$first $count $words"
+		echo "$end $((low_sectors - end)) linear $LOW $end"
+	} | dm load low
+	dm suspend --noflush --nolockfs low
+	dm resume low
+}
+
+low_works()
+{
+	echo "0 $low_sectors linear $LOW 0" | dm load low
+	dm suspend --noflush --nolockfs low
+	dm resume low
+}
+
+WRITES_FAIL='flakey DEV 0 60 1 error_writes'
+
+read_cluster() { dd if=/dev/mapper/p of=/dev/null bs=64k skip="$1" count=1 iflag=direct 2>&1; }
+write_cluster() { dd if=/dev/urandom of=/dev/mapper/p bs=64k seek="$1" count=1 oflag=direct conv=notrunc 2>&1; }
+flush() { dd if=/dev/null of=/dev/mapper/p count=0 conv=fsync,notrunc 2>&1; }
+
+# must_fail COMMAND...: with EIO
+must_fail()
+{
+	local said
+	if said=$("$@"); then die "$* succeeded"; fi
+	[[ $said == *'Input/output error'* ]] || die "$*: $said"
+}
+
+test_data_error_is_its_request_s()
+{
+	set_up 16
+	low_fails $((5 * CLUSTER)) "$CLUSTER" error # file cluster 5: virtual cluster 4
+	must_fail read_cluster 4
+	must_fail write_cluster 4
+	for cluster in 3 5; do
+		read_cluster "$cluster" >/dev/null
+		write_cluster "$cluster" >/dev/null
+	done
+	flush >/dev/null
+	write_cluster 20 >/dev/null # and a new one
+	flush >/dev/null
+	field_is p mode rw
+	low_works
+	read_cluster 4 >/dev/null
+	dd if=/dev/mapper/p of=/dev/shm/raw bs=1M iflag=direct conv=sparse 2>/dev/null
+	truncate -s 16M /dev/shm/raw
+	detach p
+	python3 -B tests/image/check_image.py --quiet /dev/mapper/low
+	same_image /dev/mapper/low /dev/shm/raw
+}
+
+# The first write of a new cluster fails: it is not mapped, and what it may have
+# left there is never seen.
+test_first_write_error()
+{
+	set_up 4
+	low_fails $((5 * CLUSTER)) $((3 * CLUSTER)) "$WRITES_FAIL"
+	must_fail write_cluster 10
+	field_is p mode rw
+	cmp -n 65536 -i $((10 * 65536)):0 /dev/mapper/p /dev/zero
+	low_works
+	dd if=/dev/zero bs=4k count=1 2>/dev/null | tr '\0' z |
+		dd of=/dev/mapper/p bs=4k seek=160 oflag=direct conv=notrunc,fsync 2>/dev/null
+	cmp -n 61440 -i $((10 * 65536 + 4096)):0 /dev/mapper/p /dev/zero
+	detach p
+	python3 -B tests/image/check_image.py --quiet /dev/mapper/low
+}
+
+test_map_error_is_the_end_of_writing()
+{
+	local number lines
+	set_up 4
+	number=$(event_nr p)
+	dmesg --clear
+	low_fails 0 "$CLUSTER" "$WRITES_FAIL"
+	write_cluster 9 >/dev/null # not in the map's file yet
+	must_fail flush
+	field_is p mode failed || die "$(dm_status p)"
+	(($(event_nr p) > number))
+	must_fail flush
+	must_fail write_cluster 11
+	must_fail write_cluster 1
+	for cluster in 0 1 2 3; do read_cluster "$cluster" >/dev/null; done
+	lines=$(dmesg | grep -c "device-mapper: ploop: $(dmsetup info -c --noheadings -o blkdevname p): the map could not be written")
+	[[ $lines == 1 ]] || die "logged $lines times"
+	# It does not heal by itself, nor by a flush that finds nothing to do.
+	low_works
+	must_fail flush
+	must_fail write_cluster 1
+	detach p
+	# A new device on the image knows nothing of that.
+	dm_create p '0 32768 ploop 7 /dev/mapper/low'
+	write_cluster 9 >/dev/null
+	flush >/dev/null
+	detach p
+	python3 -B tests/image/check_image.py --in-use-ok --quiet /dev/mapper/low
+}
+
+fsync_file() { dd if=/dev/urandom "of=$M/$1" bs=64k count=4 conv=fsync 2>&1; }
+
+# device-mapper drops the error of a flush before a write: the write must tell.
+test_fsync_above_fails()
+{
+	local said
+	set_up 1
+	dm_remove p
+	make_image /dev/shm/i 64k 64M
+	dd if=/dev/shm/i "of=$LOW" bs=64k conv=fsync 2>/dev/null
+	rm /dev/shm/i
+	blockdev --flushbufs /dev/mapper/low
+	dm_create p '0 131072 ploop 7 /dev/mapper/low'
+	mkfs.ext4 -q -E lazy_itable_init=0 /dev/mapper/p
+	mkdir -p "$M"
+	mount /dev/mapper/p "$M"
+	fsync_file old >/dev/null
+	low_fails 0 "$CLUSTER" "$WRITES_FAIL"
+	if fsync_file new >/dev/null; then die 'fsync succeeded'; fi
+	field_is p mode failed || die "$(dm_status p)"
+	if fsync_file newer >/dev/null; then die 'a later fsync succeeded'; fi
+	echo 3 >/proc/sys/vm/drop_caches
+	said=$(timeout 20 dd "if=$M/old" of=/dev/null bs=64k iflag=direct 2>&1) || die "a read: $said"
+	umount "$M"
+	detach p
+}
+
+run_suite

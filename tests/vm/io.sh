@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2317 # tests are called by their names
+#
+# Kinds of requests, and what becomes of the image.
+. tests/vm/lib.sh
+
+H=/mnt/io
+
+prepare() { make_host_fs ext4 /dev/vda "$H"; }
+
+# device CLUSTER MB: an image, attached as p, and a raw copy of it
+device()
+{
+	make_image "$H/i" "$1" "${2}M"
+	truncate -s "${2}M" "$H/raw"
+	attach p "$H/i"
+}
+
+# give_up_and_judge: the raw copy is what the device reads as.
+save_and_judge()
+{
+	dd if=/dev/mapper/p "of=$H/raw" bs=1M iflag=direct conv=sparse,notrunc 2>/dev/null
+	detach p
+	judge "$H/i" "$H/raw"
+}
+
+used() { sync /dev/mapper/p; field p used; }
+host_kib() { sync -f "$H"; du -k "$H/i" | cut -f 1; }
+host_kib_below() { (($(host_kib) < $1)); }
+
+test_request_kinds()
+{
+	device 64k 24
+	mirror /dev/mapper/p "$H/raw" --cluster 65536 --ops 150 --longest 2000384 --discard --seed 5
+	for file in /dev/mapper/p "$H/raw"; do
+		head -c 5120 /dev/zero | tr '\0' x |
+			dd "of=$file" bs=512 seek=777 oflag=dsync,direct iflag=fullblock conv=notrunc 2>/dev/null
+		# Through the page cache, and not a whole page.
+		head -c 3000 /dev/zero | tr '\0' y | dd "of=$file" bs=1000 seek=31 conv=notrunc,fsync 2>/dev/null
+	done
+	blockdev --flushbufs /dev/mapper/p
+	mirror /dev/mapper/p "$H/raw" --compare-only
+	detach p
+	judge "$H/i" "$H/raw"
+}
+
+test_writers_in_one_cluster()
+{
+	local cluster
+	device 1M 16
+	for cluster in 3 8; do
+		fio --name=w --filename=/dev/mapper/p --direct=1 --ioengine=libaio --iodepth=8 --numjobs=16 \
+			--offset=$((cluster << 20)) --offset_increment=64k --size=64k --rw=randwrite --bs=4k \
+			--verify=crc32c --verify_fatal=1 --group_reporting --minimal >/dev/null
+	done
+	[[ $(used) == 2 ]] || die "used=$(used)"
+	save_and_judge
+}
+
+test_nowait()
+{
+	device 64k 16
+	fio --name=n --filename=/dev/mapper/p --direct=1 --ioengine=io_uring --iodepth=16 --nowait=1 \
+		--size=16M --rw=randrw --bs=4k --verify=crc32c --verify_fatal=1 --minimal >/dev/null 2>&1 ||
+		fio --name=n --filename=/dev/mapper/p --direct=1 --ioengine=io_uring --iodepth=16 \
+			--size=16M --rw=randrw --bs=4k --verify=crc32c --verify_fatal=1 --minimal >/dev/null
+	save_and_judge
+}
+
+# Space comes back to the host, from any part of the image.
+test_discard()
+{
+	local before
+	device 64k 32
+	dd if=/dev/urandom of=/dev/mapper/p bs=1M count=32 oflag=direct 2>/dev/null
+	[[ $(used) == 512 ]]
+	before=$(host_kib)
+	# Less than a cluster frees none; a part of two and all between frees that.
+	blkdiscard -o 4096 -l 4096 /dev/mapper/p
+	[[ $(used) == 512 ]]
+	blkdiscard -o $((1 << 20)) -l 65536 /dev/mapper/p
+	[[ $(used) == 511 ]]
+	blkdiscard -o $(((2 << 20) - 4096)) -l $(((1 << 20) + 8192)) /dev/mapper/p
+	[[ $(used) == 495 ]] || die "used=$(used)"
+	# The end of the image too, which a suspend cuts off.
+	blkdiscard -o $((16 << 20)) -l $((16 << 20)) /dev/mapper/p
+	[[ $(used) == 239 ]] || die "used=$(used)"
+	wait_for 20 host_kib_below $((before - 16 * 1024)) || die "$before KiB, and now $(host_kib)"
+	save_and_judge
+	host_kib_below 17000 || die "$(host_kib) KiB after the detach"
+	attach p "$H/i"
+	blkdiscard /dev/mapper/p
+	[[ $(used) == 0 ]]
+	wait_for 20 host_kib_below 1024 || die "all discarded, and $(host_kib) KiB left"
+	cmp -n $((32 << 20)) /dev/mapper/p /dev/zero
+	detach p
+	judge "$H/i"
+}
+
+test_write_zeroes()
+{
+	device 64k 16
+	# Zeros where nothing is take no space, unless it is space that is asked for.
+	dd if=/dev/zero of=/dev/mapper/p bs=64k count=16 oflag=direct conv=notrunc 2>/dev/null
+	fallocate -p -o $((2 << 20)) -l $((1 << 20)) /dev/mapper/p
+	[[ $(used) == 0 ]] || die "zeros take $(used) clusters"
+	blkdiscard -z -o $((4 << 20)) -l $((1 << 20)) /dev/mapper/p
+	[[ $(used) == 16 ]] || die "without unmapping zeros take $(used) clusters"
+	fallocate -p -o $((4 << 20)) -l $((1 << 20)) /dev/mapper/p
+	[[ $(used) == 0 ]] || die "unmapped zeros take $(used) clusters"
+	mirror /dev/mapper/p "$H/raw" --cluster 65536 --ops 60 --seed 3
+	for file in /dev/mapper/p "$H/raw"; do
+		fallocate -z -o 1049088 -l 200192 "$file"
+		fallocate -z -n -o $((3 << 20)) -l 131072 "$file"
+		fallocate -p -o $((5 << 20)) -l 300032 "$file"
+	done
+	blkdiscard -z -o 7000064 -l 100352 /dev/mapper/p
+	fallocate -z -o 7000064 -l 100352 "$H/raw"
+	mirror /dev/mapper/p "$H/raw" --compare-only
+	detach p
+	judge "$H/i" "$H/raw"
+}
+
+test_limits()
+{
+	local queue name
+	device 1M 16
+	queue=/sys/block/$(dmsetup info -c --noheadings -o blkdevname p)/queue
+	for name in logical_block_size:512 discard_granularity:1048576 minimum_io_size:512 \
+		optimal_io_size:1048576 write_cache:'write back' fua:1 stable_writes:0; do
+		[[ $(<"$queue/${name%%:*}") == "${name#*:}" ]] || die "${name%%:*} is $(<"$queue/${name%%:*}")"
+	done
+	(($(<"$queue/discard_max_bytes") >= 1 << 20 && $(<"$queue/write_zeroes_max_bytes") >= 1 << 20))
+	detach p
+	judge "$H/i"
+}
+
+run_suite

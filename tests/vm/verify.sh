@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2317 # tests are called by their names
+#
+# Everything at once: fio's verification in four regions, discards and zeros in
+# others, while the table is swapped every second.
+. tests/vm/lib.sh
+
+H=/mnt/verify
+TIME=${VERIFY_SECONDS:-$([[ ${KERNEL:-} == debug ]] && echo 240 || echo 40)}
+
+prepare() { make_host_fs "${VERIFY_HOST:-ext4}" /dev/vda "$H"; }
+
+# Once while the old table is live, once while it is suspended.
+swap_tables()
+{
+	local n=0
+	while [[ ! -e $H/stop ]]; do
+		n=$((n + 1))
+		case $((n % 3)) in
+		0) dm_load p "$1" && dm_suspend p && dm_resume p ;;
+		1) dm_suspend p --noflush && dm_load p "$1" && dm_resume p ;;
+		2) dm_suspend p && dm_resume p ;;
+		esac || { echo "table swap $n" >"$H/stop"; break; }
+		sleep 1
+	done
+	echo "$n" >"$H/swaps"
+}
+
+discard_and_zero()
+{
+	local n=0
+	truncate -s 16M "$H/raw"
+	while [[ ! -e $H/stop ]]; do
+		n=$((n + 1))
+		mirror /dev/mapper/region "$H/raw" --cluster 65536 --ops 200 --discard --seed "$n" || {
+			echo 'the mirror' >"$H/stop"
+			break
+		}
+	done
+}
+
+test_under_table_swaps()
+{
+	local table swapper mirror status=0
+	make_image "$H/i" 64k 112M
+	table=$(image_table "$H/i")
+	attach p "$H/i"
+	# Behind those of fio.
+	dm_create region "0 32768 linear /dev/mapper/p $((96 * 2048))"
+	swap_tables "$table" &
+	swapper=$!
+	discard_and_zero &
+	mirror=$!
+	fio --minimal --filename=/dev/mapper/p --direct=1 --ioengine=libaio --iodepth=32 --size=16M \
+		--offset_increment=16M --time_based --runtime="$TIME" --verify=crc32c --verify_fatal=1 \
+		--verify_backlog=200 --randrepeat=0 \
+		--name=some --numjobs=4 --rw=randwrite --blockalign=512 \
+		--bssplit=512/10:3k/20:4k/30:20k/20:64k/10:150k/10 \
+		--name=trim --numjobs=1 --offset=64M --rw=randtrimwrite --bs=64k \
+		>"$H/fio" 2>&1 || status=$?
+	[[ ! -e $H/stop ]] || die "$(<"$H/stop") failed"
+	: >"$H/stop"
+	wait "$swapper" "$mirror"
+	((status == 0)) || { tail -n 5 "$H/fio"; die "fio: status $status"; }
+	(($(<"$H/swaps") >= TIME / 10)) || die "only $(<"$H/swaps") swaps"
+	dm_remove region
+	dd if=/dev/mapper/p "of=$H/all" bs=1M iflag=direct conv=sparse 2>/dev/null
+	truncate -s 112M "$H/all"
+	detach p
+	judge "$H/i" "$H/all"
+}
+
+TEST_TIMEOUT=$((TIME * 4 + 300)) run_suite
