@@ -44,14 +44,17 @@ install: module
 ## make check-unit: the core on the host, under the sanitizers
 ## make check-sim: the core against failing and crashing files, in virtual time
 ## make check-fuzz: a short run of every fuzz target
+## make check-image: the tools that judge images, and the core's verdict on broken ones
+## make check-model: the lockless protocols in model checkers
 ## make check-kunit: the KUnit suites, on the debug kernel in a virtual machine
 ## make check-vm: the module on the stock kernels in virtual machines
 ## make check-lint: style, static analysis, sparse, the locks' annotations
+## make check-mutants: breaks the core on purpose and sees that a test fails; not in check
 .PHONY: check
 check:
 	@scripts/check
 
-checks := unit sim fuzz kunit vm lint
+checks := lint unit sim image fuzz model kunit vm mutants
 .PHONY: $(checks:%=check-%)
 $(checks:%=check-%): check-%:
 	@scripts/check $*

@@ -116,7 +116,7 @@ struct ploop_file_facts {
 	bool block_device;        /* cannot grow, shrink */
 	bool readable;            /* opened with the right to read */
 	bool writable;            /* opened with the right to write */
-	bool inline_ok;           /* direct I/O with NOWAIT may be tried in the submitter's context */
+	bool inline_ok;           /* NOWAIT direct I/O may be tried in the submitter's context */
 	bool own_device;          /* the file lies on the very device that this table is for */
 };
 

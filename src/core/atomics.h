@@ -29,7 +29,10 @@ public:
 	void store_release(Number number) { __atomic_store_n(&number_, number, __ATOMIC_RELEASE); }
 	Number add_relaxed(Number by) { return __atomic_fetch_add(&number_, by, __ATOMIC_RELAXED); }
 	Number add_release(Number by) { return __atomic_fetch_add(&number_, by, __ATOMIC_RELEASE); }
-	Number or_release(Number bits) { return __atomic_fetch_or(&number_, bits, __ATOMIC_RELEASE); }
+	Number or_release(Number bits)
+	{
+		return __atomic_fetch_or(&number_, bits, __ATOMIC_RELEASE);
+	}
 	Number exchange_acquire(Number number)
 	{
 		return __atomic_exchange_n(&number_, number, __ATOMIC_ACQUIRE);

@@ -13,7 +13,8 @@ public:
 	Status allocate(uint64_t bits)
 	{
 		bits_ = bits;
-		return words_.allocate(static_cast<size_t>(ceil_div<uint64_t>(max_of<uint64_t>(bits, 1), 64)));
+		return words_.allocate(
+			static_cast<size_t>(ceil_div<uint64_t>(max_of<uint64_t>(bits, 1), 64)));
 	}
 
 	void swap(Bitmap &other)
@@ -42,7 +43,9 @@ public:
 				word = ~word;
 			word &= ~uint64_t{0} << (from % 64);
 			if (word != 0)
-				return min_of(end, from / 64 * 64 + static_cast<uint64_t>(std::countr_zero(word)));
+				return min_of(
+					end, from / 64 * 64 +
+						     static_cast<uint64_t>(std::countr_zero(word)));
 			from = (from / 64 + 1) * 64;
 		}
 		return end;
@@ -53,7 +56,8 @@ public:
 	{
 		for (size_t i = words_.length(); i > 0; i--) {
 			if (words_[i - 1] != 0)
-				return i * 64 - 1 - static_cast<uint64_t>(std::countl_zero(words_[i - 1]));
+				return i * 64 - 1 -
+				       static_cast<uint64_t>(std::countl_zero(words_[i - 1]));
 		}
 		return bits_;
 	}

@@ -33,7 +33,10 @@ void Committer::join(ploop_rq *rq)
 {
 	if (target_.failed())
 		return ph_rq_end(rq, target_.gate().code());
+	rq->parked_at_ms = ph_now_ms();
 	next_.push(rq);
+	if (parked())
+		target_.outage_.arm_expire();
 }
 
 void Committer::mark_dirty(VirtualCluster cluster)
@@ -58,7 +61,8 @@ void Committer::arm_timer()
 void Committer::timer_fired()
 {
 	timer_armed_ = false;
-	if (phase_ != Phase::parked)
+	// The last commit of a suspend is its own; none begins behind it.
+	if (phase_ != Phase::parked && !target_.stopping())
 		wanted_ = true;
 }
 
@@ -187,8 +191,7 @@ void Committer::fail(Status status)
 	last_status_ = status;
 	phase_ = Phase::idle;
 	// The next round writes all of this one's pages again.
-	for (uint64_t page = in_round_.find(true, 0, in_round_.length());
-	     page < in_round_.length();
+	for (uint64_t page = in_round_.find(true, 0, in_round_.length()); page < in_round_.length();
 	     page = in_round_.find(true, page + 1, in_round_.length())) {
 		if (!dirty_.test(page)) {
 			dirty_.set(page);
@@ -233,7 +236,17 @@ void Committer::give_up(int error)
 		target_.latch(Status::from(error));
 		arm_timer();
 	}
+	if (nr_dirty_ > 0)
+		arm_timer();
 	end_waiting(next_, error);
+}
+
+void Committer::expire()
+{
+	while (next_.first() != nullptr && target_.outage_.expired(next_.first()->parked_at_ms)) {
+		target_.latch(Status::error(kENOSPC)); // before the flush ends (invariant 4)
+		ph_rq_end(next_.pop(), -kENOSPC);
+	}
 }
 
 void Committer::end_waiting(RequestQueue &queue, int error)

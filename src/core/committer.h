@@ -47,6 +47,13 @@ public:
 	// Ends the waiting flushes of a round that waits for space, or, for
 	// PLOOP_END_REQUEUE, hands them back.
 	void give_up(int error);
+	// Ends those flushes that have waited for space as long as they should.
+	void expire();
+	// Since when the oldest flush waits for the next round; 0: none does.
+	uint64_t waiting_since_ms() const
+	{
+		return next_.empty() ? 0 : next_.first()->parked_at_ms;
+	}
 
 	bool idle() const { return phase_ == Phase::idle && next_.empty() && !wanted_; }
 	bool running() const { return phase_ != Phase::idle && phase_ != Phase::parked; }
@@ -89,7 +96,7 @@ private:
 	Phase phase_ = Phase::idle;
 	bool wanted_ = false;
 	bool timer_armed_ = false;
-	Bitmap dirty_;    // pages that differ from what is on disk
+	Bitmap dirty_;	  // pages that differ from what is on disk
 	Bitmap in_round_; // pages that this round has copied
 	uint32_t nr_dirty_ = 0;
 	uint64_t sweep_ = 0; // the next page to look at

@@ -18,8 +18,14 @@ namespace ploop {
 
 static_assert(std::endian::native == std::endian::little,
 	      "a big endian machine needs byte swaps in to_le32() and friends");
-constexpr uint32_t to_le32(uint32_t value) { return value; }
-constexpr uint32_t from_le32(uint32_t value) { return value; }
+constexpr uint32_t to_le32(uint32_t value)
+{
+	return value;
+}
+constexpr uint32_t from_le32(uint32_t value)
+{
+	return value;
+}
 
 struct Header {
 	char signature[16];
@@ -54,7 +60,7 @@ static_assert(offsetof(Header, in_use) == kInUseOffset);
 constexpr uint32_t kInUse = 0x746f6e59;
 constexpr uint32_t kClosed = 0;
 
-constexpr uint32_t kClusterLogMin = 6;  // 32 KiB, log2 of sectors
+constexpr uint32_t kClusterLogMin = 6;	// 32 KiB, log2 of sectors
 constexpr uint32_t kClusterLogMax = 17; // 64 MiB
 
 constexpr uint32_t kBatPageBytes = 4096;

@@ -96,8 +96,7 @@ Status Image::read_map(Map &map, Space &space, Text &error)
 	for (uint64_t at = 0; at < pages * kBatPageBytes; at += kPieceBytes) {
 		const uint32_t bytes = static_cast<uint32_t>(
 			min_of<uint64_t>(kPieceBytes, pages * kBatPageBytes - at));
-		const Status status =
-			read.run_whole(PLOOP_OP_READ, file_, at, bytes, piece.get());
+		const Status status = read.run_whole(PLOOP_OP_READ, file_, at, bytes, piece.get());
 		if (!status.ok()) {
 			error << "BAT cannot be read at byte " << at << ", error " << status.code();
 			return status;

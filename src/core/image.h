@@ -34,6 +34,11 @@ public:
 	ploop_file *file() const { return file_; }
 	const ploop_file_facts &facts() const { return facts_; }
 	const Header &header() const { return header_; }
+	// An extension beyond what @space knows of: the file must not be cut.
+	bool larger_than(uint64_t limit) const
+	{
+		return header_.extension_sectors() != 0 && file_clusters_ > limit;
+	}
 	uint32_t bat_clusters() const { return geometry_.bat_clusters(header_.entries); }
 
 	static constexpr Level kLevel{}; // of the only delta

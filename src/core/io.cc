@@ -52,8 +52,10 @@ void Target::to_worker(ploop_rq *rq, Stage stage)
 
 void Target::operation_ended(ploop_node *node)
 {
+	ploop_host *const host = host_; // once the last one is pushed, we may be gone
+
 	ph_list_push(&operations_, node);
-	ph_kick(host_);
+	ph_kick(host);
 }
 
 void Target::map(ploop_rq *rq)
@@ -119,8 +121,9 @@ void Target::submit(ploop_rq *rq, FileCluster cluster, bool try_inline)
 	const ploop_file_facts &facts = image_.facts();
 	uint32_t flags = 0;
 
-	rq->file_offset = geometry_.offset_of(cluster) +
-			  (uint64_t{geometry_.sector_in_cluster(position(rq))} << PLOOP_SECTOR_SHIFT);
+	rq->file_offset =
+		geometry_.offset_of(cluster) +
+		(uint64_t{geometry_.sector_in_cluster(position(rq))} << PLOOP_SECTOR_SHIFT);
 	rq->done_bytes = 0;
 	clear_mark(rq, kMarkInline);
 	clear_mark(rq, kMarkBuffered);

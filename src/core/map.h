@@ -13,9 +13,9 @@
 namespace ploop {
 
 enum class MapState : uint8_t {
-	hole,    // reads as zeros
+	hole,	 // reads as zeros
 	pending, // space is being prepared for it; reads as zeros still; index = slot
-	mapped,  // its data is at index = file cluster of the level
+	mapped,	 // its data is at index = file cluster of the level
 };
 
 struct MapWord {
@@ -31,8 +31,8 @@ struct MapWord {
 	}
 	constexpr uint64_t pack() const
 	{
-		return static_cast<uint64_t>(state) << 40 | static_cast<uint64_t>(level.raw()) << 32 |
-		       index;
+		return static_cast<uint64_t>(state) << 40 |
+		       static_cast<uint64_t>(level.raw()) << 32 | index;
 	}
 	static constexpr MapWord mapped(Level level, FileCluster cluster)
 	{
@@ -47,6 +47,9 @@ struct MapWord {
 };
 
 static_assert(MapWord{}.pack() == 0); // fresh memory is a map of holes
+
+// The most clusters that a map can have.
+constexpr uint64_t kMapLongest = ChunkedArray<Atomic<uint64_t>>::kLongest - kBatPageEntries;
 
 // The words lie as the entries do in the file: the header takes the room of the
 // first 16, so that one 4 KiB page of the file is one aligned run of 1024 words.
@@ -87,7 +90,8 @@ public:
 		for (uint32_t i = 0; i < kBatPageEntries; i++) {
 			const MapWord word = MapWord::unpack(
 				words_[size_t{page} * kBatPageEntries + i].load_relaxed());
-			entries[i] = word.is_mapped() && word.level == top ? to_le32(word.index) : 0;
+			entries[i] =
+				word.is_mapped() && word.level == top ? to_le32(word.index) : 0;
 		}
 	}
 

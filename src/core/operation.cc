@@ -30,6 +30,14 @@ void Operation::start(ploop_op_kind kind, ploop_file *file, uint64_t offset, uin
 	ph_op_start(op_);
 }
 
+bool Operation::zero_otherwise(int64_t result)
+{
+	if ((result != -kEOPNOTSUPP && result != -kEINVAL) || kind() == PLOOP_OP_WRITE_ZEROES)
+		return false;
+	start(PLOOP_OP_WRITE_ZEROES, op_->file, offset(), bytes());
+	return true;
+}
+
 void Operation::done(ploop_op *op, int64_t result)
 {
 	op->result = result;
@@ -82,7 +90,7 @@ Status WaitedOperation::run_whole(ploop_op_kind kind, ploop_file *file, uint64_t
 	if (result < 0)
 		return Status::from(result);
 	if (static_cast<uint64_t>(result) != bytes)
-		return Status::error(kind == PLOOP_OP_READ ? kENODATA : kEIO);
+		return Status::error(kind == PLOOP_OP_READ ? kENODATA : kENOSPC);
 	return {};
 }
 

@@ -27,6 +27,10 @@ public:
 	void start(ploop_op_kind kind, ploop_file *file, uint64_t offset, uint64_t bytes,
 		   void *buffer = nullptr);
 
+	// A PUNCH or ZERO that this file, or this range, does not allow is done by
+	// writing zeros: true, and the handler is called again.
+	bool zero_otherwise(int64_t result);
+
 	bool running() const { return running_; }
 	uint32_t argument() const { return argument_; }
 	uint64_t offset() const { return op_->offset; }
@@ -58,7 +62,7 @@ public:
 	// The operation's result. Process context, sleeps.
 	int64_t run(ploop_op_kind kind, ploop_file *file, uint64_t offset, uint64_t bytes,
 		    void *buffer = nullptr);
-	// A read or write of exactly @bytes: a shorter one is -ENODATA or -EIO.
+	// A read or write of exactly @bytes: a shorter one is -ENODATA or -ENOSPC.
 	Status run_whole(ploop_op_kind kind, ploop_file *file, uint64_t offset, uint64_t bytes,
 			 void *buffer);
 

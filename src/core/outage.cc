@@ -58,7 +58,8 @@ void Outage::accept(ploop_rq *rq)
 {
 	if (target_.suspending() == Suspending::noflush && ph_may_requeue(target_.host_))
 		return ph_rq_end(rq, PLOOP_END_REQUEUE);
-	if (target_.suspending() == Suspending::flush && has_mark(rq, kMarkRetried))
+	if (target_.suspending() == Suspending::flush &&
+	    (has_mark(rq, kMarkRetried) || target_.stopping()))
 		return end_with_enospc(rq);
 	if (target_.suspending() == Suspending::flush || !target_.gate().ok()) {
 		set_mark(rq, kMarkRetried);
@@ -102,9 +103,11 @@ void Outage::arm_expire()
 	uint64_t since_ms = parked_.first() != nullptr ? parked_.first()->parked_at_ms : 0;
 	const uint64_t now_ms = ph_now_ms();
 
-	if (since_ms == 0 ||
-	    (commit_waits_since_ms_ != 0 && commit_waits_since_ms_ < since_ms))
-		since_ms = commit_waits_since_ms_;
+	const uint64_t flush_ms =
+		target_.committer_.parked() ? target_.committer_.waiting_since_ms() : 0;
+
+	if (since_ms == 0 || (flush_ms != 0 && flush_ms < since_ms))
+		since_ms = flush_ms;
 	if (timeout_ms == 0 || since_ms == 0)
 		return;
 	const uint64_t left_ms =
@@ -117,11 +120,8 @@ void Outage::on_expire()
 {
 	while (parked_.first() != nullptr && expired(parked_.first()->parked_at_ms))
 		end_with_enospc(parked_.pop());
-	if (commit_waits_since_ms_ != 0 && expired(commit_waits_since_ms_) &&
-	    target_.committer_.parked()) {
-		commit_waits_since_ms_ = 0;
-		target_.committer_.give_up(-kENOSPC);
-	}
+	if (target_.committer_.parked())
+		target_.committer_.expire();
 	report_ended();
 	if (active_ && parked_.empty() && !target_.committer_.parked() &&
 	    probing_ == Probing::nothing)
@@ -151,11 +151,13 @@ void Outage::begin()
 	target_.set_mode(Mode::nospace);
 }
 
-// From now on those who park do not wake the worker: the timer does.
+// From now on those who park do not wake the worker: the timer does. But while
+// the probe of an earlier outage is under way its return must be noticed.
 void Outage::wait_for_timer()
 {
 	ph_timer_arm(target_.host_, PLOOP_TIMER_RETRY, delay_ms_);
-	lot_.be_quiet();
+	if (probing_ == Probing::nothing)
+		lot_.be_quiet();
 }
 
 void Outage::on_timer()
@@ -194,7 +196,8 @@ void Outage::probe_failed()
 		probe_again_ = false;
 		return probe();
 	}
-	delay_ms_ = min_of(delay_ms_ * 2, max_of(kRetryLongestMs, target_.retry_ms_.load_relaxed()));
+	delay_ms_ =
+		min_of(delay_ms_ * 2, max_of(kRetryLongestMs, target_.retry_ms_.load_relaxed()));
 	wait_for_timer();
 	// Who has read the last event and freed too little learns of it.
 	if (!target_.device_->enospc.pending())
@@ -219,10 +222,6 @@ void Outage::commit_ended(Status status)
 
 	if (was_probe)
 		probing_ = Probing::nothing;
-	if (!target_.committer_.parked())
-		commit_waits_since_ms_ = 0;
-	else if (commit_waits_since_ms_ == 0)
-		commit_waits_since_ms_ = ph_now_ms();
 	if (target_.committer_.parked() && !active_)
 		begin();
 	arm_expire();
@@ -236,16 +235,25 @@ void Outage::commit_ended(Status status)
 
 void Outage::release_all()
 {
-	ph_timer_stop(target_.host_, PLOOP_TIMER_RETRY);
 	take_in(lot_.be_attentive());
-	active_ = false;
-	probe_again_ = false;
-	target_.set_mode(Mode::rw);
 	while (ploop_rq *rq = parked_.pop())
 		target_.again(rq);
-	count_parked();
+	target_.set_mode(Mode::rw);
+	end();
 	if (target_.committer_.parked())
 		target_.committer_.retry();
+}
+
+// The timer goes last but one, and the look at the lot last: a probe that came
+// back meanwhile may have armed the timer and made the lot quiet again, and a
+// quiet lot without a timer forgets whoever parks.
+void Outage::end()
+{
+	ph_timer_stop(target_.host_, PLOOP_TIMER_RETRY);
+	active_ = false;
+	probe_again_ = false;
+	count_parked();
+	take_in(lot_.be_attentive());
 }
 
 void Outage::retry_now()
@@ -291,12 +299,9 @@ void Outage::hand_back_all()
 // The outage goes on elsewhere: in the next table, or after the resume.
 void Outage::end_quietly()
 {
-	ph_timer_stop(target_.host_, PLOOP_TIMER_RETRY);
-	active_ = false;
-	probe_again_ = false;
 	if (target_.mode() == Mode::nospace)
 		target_.mode_.store_release(static_cast<uint8_t>(Mode::rw));
-	count_parked();
+	end();
 }
 
 void Outage::suspend_undone()

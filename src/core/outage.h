@@ -34,6 +34,10 @@ public:
 	void commit_ended(Status status);
 
 	void on_timer();
+	// Has whoever waits since then waited long enough?
+	bool expired(uint64_t since_ms) const;
+	// For whoever waits longest; anew each time that may have changed.
+	void arm_expire();
 	// The oldest request may have waited as long as it should.
 	void on_expire();
 	// Timeout or policy changed: acts on what waits.
@@ -67,13 +71,12 @@ private:
 	void accept(ploop_rq *rq);
 	void begin();
 	void wait_for_timer();
+	void end();
 	void end_quietly();
 	void probe();
 	void probe_failed();
 	void release_all();
 	void hand_back_all();
-	bool expired(uint64_t since_ms) const;
-	void arm_expire();
 	void end_with_enospc(ploop_rq *rq);
 	void count_parked();
 
@@ -86,7 +89,6 @@ private:
 	bool probe_again_ = false;
 	uint32_t delay_ms_ = 0;
 	uint64_t ended_enospc_ = 0; // since the last report
-	uint64_t commit_waits_since_ms_ = 0; // 0: it does not
 	Atomic<uint64_t> nr_ended_;
 	Atomic<uint64_t> nr_parked_;
 	Atomic<uint64_t> oldest_ms_; // when the oldest was parked; 0: none

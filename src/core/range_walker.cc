@@ -114,9 +114,8 @@ void RangeWalker::zero(const Piece &piece, MapWord word)
 
 void RangeWalker::on_zeroed(Target &target, Operation &operation, int64_t result)
 {
-	if (result == -kEOPNOTSUPP && operation.kind() != PLOOP_OP_WRITE_ZEROES)
-		return operation.start(PLOOP_OP_WRITE_ZEROES, target.image_.file(),
-				       operation.offset(), operation.bytes());
+	if (operation.zero_otherwise(result))
+		return;
 	target.walker_.done(Status::from(result));
 }
 

@@ -57,7 +57,7 @@ private:
 	Target &target_;
 	RequestQueue queue_;
 	ploop_rq *current_ = nullptr;
-	uint64_t cursor_ = 0; // sectors of the device, next to be done
+	uint64_t cursor_ = 0;  // sectors of the device, next to be done
 	bool waiting_ = false; // for an operation or an allocation
 	Operation zero_;
 	Piece zero_piece_ = {};

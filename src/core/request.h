@@ -10,18 +10,18 @@ namespace ploop {
 // Where a request is, and so what the end of its I/O, or its arrival at the
 // worker, means.
 enum class Stage : uint8_t {
-	fresh,      // nothing was done yet
+	fresh,	    // nothing was done yet
 	overwrite,  // reading or writing a mapped cluster
 	first_data, // writing into a cluster that an allocation slot prepares
 	data_done,  // the same, ended: `error` says how
-	commit,     // data is written, waits for a full commit (FUA)
-	ended,      // to be ended by the worker: `error` says how
+	commit,	    // data is written, waits for a full commit (FUA)
+	ended,	    // to be ended by the worker: `error` says how
 };
 
 enum Mark : uint8_t {
 	kMarkInline = 1,   // the last try was in the submitter's context
 	kMarkBuffered = 2, // goes through the page cache from now on
-	kMarkProbe = 4,    // its outcome tells whether there is space again
+	kMarkProbe = 4,	   // its outcome tells whether there is space again
 	kMarkRetried = 8,  // had its one retry of a flushing suspend
 };
 
@@ -34,17 +34,38 @@ inline ploop_rq *request_of(ploop_node *node)
 					    offsetof(ploop_rq, node));
 }
 
-inline Stage stage_of(const ploop_rq *rq) { return static_cast<Stage>(rq->stage); }
-inline void set_stage(ploop_rq *rq, Stage stage) { rq->stage = static_cast<uint8_t>(stage); }
-inline bool has_mark(const ploop_rq *rq, Mark mark) { return (rq->marks & mark) != 0; }
-inline void set_mark(ploop_rq *rq, Mark mark) { rq->marks = static_cast<uint8_t>(rq->marks | mark); }
+inline Stage stage_of(const ploop_rq *rq)
+{
+	return static_cast<Stage>(rq->stage);
+}
+inline void set_stage(ploop_rq *rq, Stage stage)
+{
+	rq->stage = static_cast<uint8_t>(stage);
+}
+inline bool has_mark(const ploop_rq *rq, Mark mark)
+{
+	return (rq->marks & mark) != 0;
+}
+inline void set_mark(ploop_rq *rq, Mark mark)
+{
+	rq->marks = static_cast<uint8_t>(rq->marks | mark);
+}
 inline void clear_mark(ploop_rq *rq, Mark mark)
 {
 	rq->marks = static_cast<uint8_t>(rq->marks & ~mark);
 }
-inline uint32_t bytes_of(const ploop_rq *rq) { return rq->nr_sectors << PLOOP_SECTOR_SHIFT; }
-inline bool is_write(const ploop_rq *rq) { return rq->op == PLOOP_RQ_WRITE; }
-inline bool is_fua(const ploop_rq *rq) { return (rq->flags & PLOOP_RQ_FUA) != 0; }
+inline uint32_t bytes_of(const ploop_rq *rq)
+{
+	return rq->nr_sectors << PLOOP_SECTOR_SHIFT;
+}
+inline bool is_write(const ploop_rq *rq)
+{
+	return rq->op == PLOOP_RQ_WRITE;
+}
+inline bool is_fua(const ploop_rq *rq)
+{
+	return (rq->flags & PLOOP_RQ_FUA) != 0;
+}
 
 // First in, first out; a request is in one queue at most. Not synchronised.
 class RequestQueue {

@@ -86,7 +86,7 @@ public:
 	// The next take() begins behind this one, which the host could not write.
 	void avoid(FileCluster cluster)
 	{
-		if (search_from_ <= cluster.raw())
+		if (search_from_ == cluster.raw())
 			search_from_ = uint64_t{cluster.raw()} + 1;
 	}
 

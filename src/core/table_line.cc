@@ -71,8 +71,7 @@ Word parse_option(const char *word, Options &options, Text &error)
 		options.retry_ms = static_cast<uint32_t>(number);
 	if (found != Word::delta)
 		return found;
-	error << "unknown option " << word
-	      << ": a delta is a file descriptor or an absolute path";
+	error << "unknown option " << word << ": a delta is a file descriptor or an absolute path";
 	return Word::bad;
 }
 

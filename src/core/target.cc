@@ -42,7 +42,13 @@ Status Target::construct(const ploop_table &table, unsigned int argc, char **arg
 	PLOOP_TRY(image_.open(name, !read_only_, error));
 	PLOOP_TRY(image_.read_header(geometry_, virtual_sectors_, error));
 	if (const Status status = create_parts(); !status.ok()) {
-		error << "no memory for the map of " << image_.header().entries << " BAT entries";
+		if (status.code() == -kEFBIG)
+			error << "table has " << geometry_.clusters_for_sectors(virtual_sectors_)
+			      << " clusters, more than the " << kMapLongest
+			      << " that a map can have; use larger clusters";
+		else
+			error << "no memory for the map of " << image_.header().entries
+			      << " BAT entries";
 		return status;
 	}
 	claim_.file_id[0] = image_.facts().id[0];
@@ -60,7 +66,7 @@ Status Target::create_parts()
 	const uint64_t wanted = geometry_.clusters_for_sectors(virtual_sectors_);
 	const uint64_t entries = image_.header().entries;
 
-	if (wanted > ChunkedArray<Atomic<uint64_t>>::kLongest - kBatPageEntries)
+	if (wanted > kMapLongest)
 		return Status::error(kEFBIG);
 	PLOOP_TRY(map_.allocate(static_cast<uint32_t>(wanted)));
 	// All clusters mapped, and as many in quarantine: more are never needed.
@@ -105,6 +111,7 @@ Status Target::preresume()
 		return status;
 	}
 	committer_.restart();
+	stop_ = Stop::none;
 	gate_.store_relaxed(0);
 	mode_.store_relaxed(static_cast<uint8_t>(read_only_ ? Mode::ro : Mode::rw));
 	publish_counters();
@@ -123,8 +130,14 @@ Status Target::start(Text &error)
 		error << "the image is in use by another ploop device";
 		return Status::error(kEBUSY);
 	}
-	if (claim_.unwritten.present())
+	if (claim_.unwritten.present()) {
+		// It stays in our keeping, for a writable table to take over.
+		if (read_only_) {
+			error << "changes of the map are unwritten: load a writable table first";
+			return Status::error(kEROFS);
+		}
 		PLOOP_TRY(write_unwritten(error));
+	}
 	PLOOP_TRY(image_.read_header(geometry_, virtual_sectors_, error));
 	if (image_.bat_clusters() + 2 * uint64_t{image_.header().entries} > space_.limit()) {
 		error << "BAT entries grew to " << image_.header().entries
@@ -141,13 +154,16 @@ Status Target::write_unwritten(Text &error)
 {
 	const Status status = claim_.unwritten.write(host_, image_.file(), Image::kLevel);
 
+	if (status.no_space() || status.code() == -kENOMEM) {
+		error << "no space or memory to write the map; free some and resume again";
+		return status;
+	}
 	if (!status.ok()) {
-		error << (status.no_space()
-				  ? "no space to write the map; free some and resume again"
-				  : "the map cannot be written; remove the device and check the image");
-		// An error that a sync has told once is forgotten by the next one.
-		if (!status.no_space())
-			mode_.store_relaxed(static_cast<uint8_t>(Mode::failed));
+		error << "the map cannot be written; remove the device and check the image";
+		// An error that a sync has told once is forgotten by the next one: no
+		// other instance may take these entries over.
+		mode_.store_relaxed(static_cast<uint8_t>(Mode::failed));
+		claim_.unwritten.written();
 		return status;
 	}
 	marked_by_us_ = claim_.unwritten.marked();
@@ -169,11 +185,10 @@ Status Target::mark_in_use(Text &error)
 			    uint64_t{map_.pages()} * kBatPageBytes);
 	if (image_.header().in_use == kInUse)
 		return {};
+	marked_by_us_ = true; // even if only its sync fails, and the next resume finds it
 	const Status status = image_.write_in_use(kInUse);
 	if (!status.ok())
 		error << "the in-use mark cannot be written";
-	else
-		marked_by_us_ = true;
 	return status;
 }
 
@@ -210,14 +225,17 @@ void Target::postsuspend()
 	ph_quiesce(host_);
 	running_ = false;
 	freer_.forget();
-	if (stop_status_.ok() || failed())
+	// A mark that could not be taken back is an unwritten change, too.
+	if (failed() || (stop_status_.ok() && !marked_by_us_))
 		return registry::release(claim_);
 	claim_.unwritten.keep(map_, committer_.hand_over(), marked_by_us_);
 	ph_log(host_, PLOOP_LOG_ERROR,
-	       "suspended with unwritten changes of the map, for want of space: free some and resume; "
-	       "to remove the device now loses them");
+	       "suspended with unwritten changes of the image: free space and resume; to remove "
+	       "the device now loses them");
 }
 
+// Is nothing under way that the worker knows of? Mapped I/O it does not know:
+// for that the epoch is flipped.
 bool Target::quiet() const
 {
 	return ready_.empty() && writer_.idle() && walker_.idle() && !committer_.running() &&
@@ -238,6 +256,7 @@ void Target::advance_stop()
 		if (!quiet())
 			return;
 		stop_ = Stop::drain;
+		overwritten_ = false;
 		freer_.want_drain();
 		freer_.run();
 		return;
@@ -262,15 +281,17 @@ void Target::advance_stop()
 	case Stop::trim:
 	case Stop::mark:
 	case Stop::sync:
+	case Stop::done:
 		return;
 	}
 }
 
 void Target::stop_drained()
 {
-	if (!quiet()) {
+	// What was begun on mapped clusters meanwhile is in the new epoch.
+	if (!quiet() || overwritten_) {
 		stop_ = Stop::quiet;
-		return;
+		return ph_kick(host_);
 	}
 	if (read_only_)
 		return stop_done({});
@@ -293,9 +314,10 @@ void Target::stop_committed()
 
 void Target::stop_trim()
 {
-	const uint64_t end = geometry_.offset_of(FileCluster(static_cast<uint32_t>(space_.taken_end())));
+	const uint64_t end =
+		geometry_.offset_of(FileCluster(static_cast<uint32_t>(space_.taken_end())));
 
-	if (image_.facts().block_device || image_.header().extension_sectors() != 0 ||
+	if (image_.facts().block_device || image_.larger_than(space_.limit()) ||
 	    ph_file_size(image_.file()) <= end)
 		return stop_mark();
 	stop_ = Stop::trim;
@@ -308,8 +330,8 @@ void Target::stop_mark()
 		return stop_sync();
 	stop_ = Stop::mark;
 	*mark_buffer_ = to_le32(kClosed);
-	stop_operation_.start(PLOOP_OP_WRITE_BUFFERED, image_.file(), kInUseOffset, sizeof(uint32_t),
-			      mark_buffer_);
+	stop_operation_.start(PLOOP_OP_WRITE_BUFFERED, image_.file(), kInUseOffset,
+			      sizeof(uint32_t), mark_buffer_);
 }
 
 void Target::stop_sync()
@@ -336,6 +358,7 @@ void Target::on_stop(Target &target, Operation &, int64_t result)
 	case Stop::commit:
 	case Stop::freeing:
 	case Stop::settle:
+	case Stop::done:
 		return;
 	}
 }
@@ -352,7 +375,7 @@ void Target::stop_failed(Status status)
 void Target::stop_done(Status status)
 {
 	stop_status_ = status;
-	stop_ = Stop::none;
+	stop_ = Stop::done;
 	publish_counters();
 	outage_.report_ended();
 	ph_wait_signal(&stop_wait_);
@@ -396,7 +419,8 @@ void Target::set_mode(Mode mode)
 		text << "space is back: waiting writes go on";
 		break;
 	case Mode::failed:
-		text << "the map could not be written, error " << counters_.last_error.load_relaxed()
+		text << "the map could not be written, error "
+		     << counters_.last_error.load_relaxed()
 		     << ": every write and flush fails from now on";
 		break;
 	case Mode::ro:
@@ -449,7 +473,8 @@ void Target::status(ploop_status kind, Text &text) const
 
 	if (kind == PLOOP_STATUS_IMA)
 		text << "target_name=ploop,target_version=1.0.0,deltas=1,format=v2,cluster_sectors="
-		     << geometry_.cluster_sectors() << ",mode=" << (read_only_ ? "ro" : "rw") << ';';
+		     << geometry_.cluster_sectors() << ",mode=" << (read_only_ ? "ro" : "rw")
+		     << ';';
 	if (kind == PLOOP_STATUS_IMA)
 		return;
 

@@ -28,8 +28,8 @@ namespace ploop {
 enum class Mode : uint8_t {
 	rw,
 	nospace, // requests that need space wait
-	failed,  // the map could not be written: every write and flush fails
-	ro,      // the table is read-only
+	failed,	 // the map could not be written: every write and flush fails
+	ro,	 // the table is read-only
 };
 
 enum class Suspending : uint8_t { none, noflush, flush };
@@ -37,8 +37,8 @@ enum class Suspending : uint8_t { none, noflush, flush };
 class Target {
 public:
 	Target(ploop_host *host, ploop_core *handle)
-		: host_(host), handle_(handle), image_(host), writer_(*this), committer_(*this), freer_(*this),
-		  walker_(*this), outage_(*this), low_space_(*this)
+		: host_(host), handle_(handle), image_(host), writer_(*this), committer_(*this),
+		  freer_(*this), walker_(*this), outage_(*this), low_space_(*this)
 	{
 	}
 	Target(const Target &) = delete;
@@ -123,14 +123,15 @@ private:
 	// The way to stillness, in order; see advance_stop().
 	enum class Stop : uint8_t {
 		none,
-		quiet,    // until nothing is under way
-		drain,    // until I/O of the submitters' has ended too
-		commit,   // the last commit
-		freeing,  // the quarantine empties
-		trim,     // the file loses its free tail
-		mark,     // the in-use mark is taken back
+		quiet,	 // until nothing is under way
+		drain,	 // until I/O of the submitters' has ended too
+		commit,	 // the last commit
+		freeing, // the quarantine empties
+		trim,	 // the file loses its free tail
+		mark,	 // the in-use mark is taken back
 		sync,
-		settle,   // until the quarantine is still, after a commit that failed
+		settle, // until the quarantine is still, after a commit that failed
+		done,	// nothing may begin until the next resume
 	};
 
 	struct Counters {
@@ -205,6 +206,7 @@ private:
 	RangeWalker walker_;
 	Outage outage_;
 	LowSpace low_space_;
+	bool overwritten_ = false; // mapped I/O was begun since the last flip of a stop
 	Stop stop_ = Stop::none;
 	Status stop_status_;
 	ploop_wait stop_wait_ = {};

@@ -70,10 +70,10 @@ private:
 	int code_ = 0;
 };
 
-#define PLOOP_TRY(expression)                                         \
-	do {                                                          \
+#define PLOOP_TRY(expression)                                              \
+	do {                                                               \
 		if (::ploop::Status status_ = (expression); !status_.ok()) \
-			return status_;                               \
+			return status_;                                    \
 	} while (0)
 
 template <class Number>

@@ -16,10 +16,9 @@ Status Unwritten::write(ploop_host *host, ploop_file *file, Level top) const
 		// The header is not ours to write: page 0 begins behind it.
 		const uint32_t skip = i == 0 ? kHeaderBytes : 0;
 		map_.copy_page(static_cast<uint32_t>(i), top, static_cast<uint32_t *>(page.get()));
-		PLOOP_TRY(operation.run_whole(
-			i == 0 ? PLOOP_OP_WRITE_BUFFERED : PLOOP_OP_WRITE, file,
-			i * kBatPageBytes + skip, kBatPageBytes - skip,
-			static_cast<char *>(page.get()) + skip));
+		PLOOP_TRY(operation.run_whole(i == 0 ? PLOOP_OP_WRITE_BUFFERED : PLOOP_OP_WRITE,
+					      file, i * kBatPageBytes + skip, kBatPageBytes - skip,
+					      static_cast<char *>(page.get()) + skip));
 	}
 	return Status::from(operation.run(PLOOP_OP_SYNC, file, 0, 0));
 }

@@ -48,7 +48,15 @@ public:
 		other.present_.store_release(false);
 	}
 	// It is on disk now; what was adopted is no longer needed.
-	void written() { present_.store_release(false); }
+	void written()
+	{
+		Map no_map;
+		Bitmap no_pages;
+
+		map_.swap(no_map);
+		dirty_.swap(no_pages);
+		present_.store_release(false);
+	}
 
 	bool marked() const { return marked_; }
 

@@ -28,6 +28,7 @@ void Writer::start(ploop_rq *rq)
 	case MapState::mapped:
 		// Nobody but us unmaps, so the word stays; the epoch protects what follows.
 		rq->epoch = ph_epoch_enter(target_.host_);
+		target_.overwritten_ = true;
 		set_stage(rq, Stage::overwrite);
 		return target_.submit(rq, word.cluster(), false);
 	case MapState::pending:
@@ -104,9 +105,8 @@ void Writer::on_prepared(Target &target, Operation &operation, int64_t result)
 {
 	Slot &slot = target.writer_.slots_[operation.argument()];
 
-	if (result == -kEOPNOTSUPP && operation.kind() != PLOOP_OP_WRITE_ZEROES)
-		return operation.start(PLOOP_OP_WRITE_ZEROES, target.image_.file(),
-				       operation.offset(), operation.bytes());
+	if (operation.zero_otherwise(result))
+		return;
 	target.writer_.prepared(slot, Status::from(result));
 }
 
@@ -244,22 +244,28 @@ void Writer::grow(ploop_rq *rq)
 	if (grow_.running())
 		return;
 
-	const uint32_t cluster_bytes = target_.geometry_.cluster_bytes();
-	const bool reserve = target_.fallocate_new_.load_relaxed();
 	grow_to_ = min_of(end + grow_step_, target_.space_.limit());
-	const uint64_t from = end * cluster_bytes;
-	const uint64_t to = grow_to_ * cluster_bytes;
-	if (reserve)
-		grow_.start(PLOOP_OP_ALLOCATE, target_.image_.file(), from, to - from);
+	const uint64_t from = end * target_.geometry_.cluster_bytes();
+	if (target_.fallocate_new_.load_relaxed())
+		grow_.start(PLOOP_OP_RESERVE, target_.image_.file(), from, grow_bytes() - from);
 	else
-		grow_.start(PLOOP_OP_TRUNCATE, target_.image_.file(), to, 0);
+		grow_.start(PLOOP_OP_TRUNCATE, target_.image_.file(), grow_bytes(), 0);
 }
 
+uint64_t Writer::grow_bytes() const
+{
+	return grow_to_ * target_.geometry_.cluster_bytes();
+}
+
+// Space is reserved behind the end first, then the size is set in one step: the
+// file is a whole number of clusters at every instant.
 void Writer::on_grown(Target &target, Operation &operation, int64_t result)
 {
-	if (result == -kEOPNOTSUPP && operation.kind() == PLOOP_OP_ALLOCATE)
+	const bool reserved = result >= 0 || result == -kEOPNOTSUPP;
+
+	if (operation.kind() == PLOOP_OP_RESERVE && reserved)
 		return operation.start(PLOOP_OP_TRUNCATE, target.image_.file(),
-				       operation.offset() + operation.bytes(), 0);
+				       target.writer_.grow_bytes(), 0);
 	target.writer_.grown(Status::from(result));
 }
 
@@ -271,7 +277,7 @@ void Writer::grown(Status status)
 	if (status.ok()) {
 		target_.space_.grow(grow_to_);
 		grow_step_ = min_of(grow_step_ * 2, step_max);
-	} else if (status.no_space() && grow_step_ > 1) {
+	} else if ((status.no_space() || status.code() == -kEFBIG) && grow_step_ > 1) {
 		grow_step_ /= 2; // there may be room for less
 	} else if (status.no_space()) {
 		while (ploop_rq *rq = waiting_space_.pop())

@@ -79,7 +79,7 @@ static s64 ploop_op_rw(struct ploop_host_op *hop)
 		    ploop_file_can_direct(file, pos, iov_iter_count(&iter)) &&
 		    IS_ALIGNED((uintptr_t)op->buffer + done, SECTOR_SIZE))
 			ki_flags = IOCB_DIRECT;
-		/* A direct read that the file's end cut short goes on buffered, and finds nothing. */
+		/* A direct read cut short by the file's end goes on buffered, and finds nothing. */
 		ret = ploop_file_rw(file, &pos, &iter, ki_flags);
 		if (ret > 0)
 			done += ret;
@@ -108,13 +108,18 @@ static s64 ploop_op_write_zeroes(struct ploop_host_op *hop)
 		struct iov_iter iter;
 
 		iov_iter_bvec(&iter, ITER_SOURCE, hop->bvecs, PLOOP_OP_PAGES, bytes);
+		/* Buffered ones go to the disk: writeback would tell an error to a later sync. */
 		ret = ploop_file_rw(op->file, &pos, &iter,
-				    ploop_file_can_direct(op->file, pos, bytes) ? IOCB_DIRECT : 0);
+				    ploop_file_can_direct(op->file, pos, bytes) ? IOCB_DIRECT
+										: IOCB_DSYNC);
 		if (ret <= 0)
 			break;
 		left -= ret;
 	}
-	return left == op->bytes ? ret : op->bytes - left;
+	/* Half of it zero is not zero: whoever asked could take it for done. */
+	if (left)
+		return ret < 0 ? ret : -EIO;
+	return op->bytes;
 }
 
 static s64 ploop_op_truncate(struct ploop_op *op)

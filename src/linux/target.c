@@ -92,13 +92,13 @@ static int ploop_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	unsigned int noio;
 	int error;
 
+	noio = memalloc_noio_save();
 	host = ploop_host_new(ti);
 	if (!host) {
+		memalloc_noio_restore(noio);
 		ti->error = "Out of memory";
 		return -ENOMEM;
 	}
-
-	noio = memalloc_noio_save();
 	error = pc_construct(host, &table, argc, argv, &host->limits, &host->core, text);
 	memalloc_noio_restore(noio);
 	if (error) {

@@ -100,6 +100,13 @@ uint32_t File::word(uint64_t offset) const
 	return bytes[0] | bytes[1] << 8 | bytes[2] << 16 | uint32_t{bytes[3]} << 24;
 }
 
+uint64_t File::data_from(uint64_t offset) const
+{
+	const auto it = units_.lower_bound(offset / kUnit);
+
+	return it == units_.end() ? ~uint64_t{0} : std::max(offset, it->first * kUnit);
+}
+
 void Request::prepare(ploop_core *for_core, ploop_rq_op what, uint64_t at, uint32_t sectors,
 		      uint8_t how)
 {
@@ -117,6 +124,12 @@ void Request::prepare(ploop_core *for_core, ploop_rq_op what, uint64_t at, uint3
 } // namespace fuzz
 
 using fuzz::Memory;
+
+// The memory of a run is reused soon: page faults would take most of the time.
+extern "C" const char *__asan_default_options()
+{
+	return "quarantine_size_mb=8:malloc_context_size=8";
+}
 
 // ---- What runs when ------------------------------------------------------------
 

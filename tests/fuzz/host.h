@@ -35,6 +35,8 @@ public:
 	void zero(uint64_t offset, uint64_t bytes);
 	void truncate(uint64_t bytes);
 	uint32_t word(uint64_t offset) const;
+	// The first byte from @offset on that is not in a hole, or ~0.
+	uint64_t data_from(uint64_t offset) const;
 
 	uint64_t size = 0;
 	ploop_file_facts facts = {};

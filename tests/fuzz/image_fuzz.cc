@@ -36,6 +36,8 @@ struct Choice {
 static_assert(sizeof(Choice) == 16);
 
 constexpr uint32_t kLogs[] = {6, 6, 6, 7, 8, 17, 5, 18};
+constexpr uint64_t kMarked = 24;  // clusters whose data tells which they are
+constexpr uint8_t kSecret = 0xee; // no cluster's mark, and in no request
 constexpr uint8_t kFlagBlockDevice = 1;
 constexpr uint8_t kFlagReadOnly = 2;
 constexpr uint8_t kFlagFallocate = 4;
@@ -72,26 +74,39 @@ struct Map {
 		}
 		head_clusters = (64 + 4 * entries + cluster_bytes - 1) / cluster_bytes;
 		file_clusters = file.size / cluster_bytes;
-		bat.resize(entries);
-		file.read(64, bat.data(), entries * 4);
 		std::vector<uint32_t> used;
-		for (uint32_t cluster : bat) {
-			if (cluster == 0)
-				continue;
-			if (cluster < head_clusters || cluster >= file_clusters)
-				problem = "entry " + std::to_string(cluster) + " is out of range";
-			used.push_back(cluster);
+		const uint64_t bat_end = 64 + 4 * entries;
+		for (uint64_t at = file.data_from(64); at < bat_end; at = file.data_from(at)) {
+			const uint64_t stop = std::min(bat_end, (at / 4096 + 1) * 4096);
+			uint32_t words[1024];
+			file.read(at, words, stop - at);
+			for (uint64_t i = 0; i < (stop - at) / 4; i++) {
+				if (words[i] != 0)
+					take((at - 64) / 4 + i, words[i], used);
+			}
+			at = stop;
 		}
+		end = std::max(end, head_clusters);
 		std::sort(used.begin(), used.end());
 		if (std::adjacent_find(used.begin(), used.end()) != used.end())
 			problem = "a cluster is named twice";
 	}
 
+	void take(uint64_t index, uint32_t cluster, std::vector<uint32_t> &used)
+	{
+		if (cluster < head_clusters || cluster >= file_clusters)
+			problem = "entry " + std::to_string(cluster) + " is out of range";
+		bat[index] = cluster;
+		used.push_back(cluster);
+		end = std::max(end, uint64_t{cluster} + 1);
+	}
+
 	uint64_t cluster_bytes = 0;
 	uint64_t head_clusters = 0;
 	uint64_t file_clusters = 0;
+	uint64_t end = 0; // clusters that the file needs
 	uint32_t in_use = 0;
-	std::vector<uint32_t> bat;
+	std::map<uint64_t, uint32_t> bat; // those that are not 0
 	std::string problem;
 };
 
@@ -119,6 +134,7 @@ private:
 	void request(ploop_rq_op op, uint64_t sector, uint32_t sectors, uint8_t flags);
 	void some_requests();
 	void check_data();
+	void check_around(uint64_t sector);
 	void suspend();
 	void check_end();
 	std::string status();
@@ -170,22 +186,25 @@ void Run::make_file(const uint8_t *bytes, size_t count)
 		file_.units_left = choice_.space;
 }
 
-// The first mapped clusters get data that tells which cluster it is.
+// The first mapped clusters get data that tells which cluster it is, and a few
+// behind them what nobody may ever read.
 void Run::mark_clusters()
 {
 	const Map map(file_);
-	uint32_t marked = 0;
 
 	if (!map.problem.empty() || map.cluster_bytes != uint64_t{512} << log_)
 		return;
-	for (uint32_t cluster : map.bat) {
-		if (cluster == 0)
-			continue;
-		const std::vector<uint8_t> mark(512, uint8_t(cluster % 255 + 1));
-		file_.write(cluster * map.cluster_bytes, mark.data(), mark.size());
-		if (++marked == 16)
+	for (const auto &[index, cluster] : map.bat) {
+		const std::vector<uint8_t> mark(512, uint8_t(cluster % 128 + 1));
+		if (index >= kMarked)
 			break;
+		file_.write(cluster * map.cluster_bytes, mark.data(), mark.size());
 	}
+	if (map.cluster_bytes > 64 << 10)
+		return;
+	const std::vector<uint8_t> secret(map.cluster_bytes, kSecret);
+	for (uint64_t i = map.end; i < std::min(map.file_clusters, map.end + 2); i++)
+		file_.write(i * map.cluster_bytes, secret.data(), secret.size());
 }
 
 // The bound follows from the table alone: what the image says is no excuse.
@@ -277,17 +296,16 @@ void Run::live()
 void Run::read_marks()
 {
 	const uint64_t cluster_sectors = uint64_t{1} << log_;
-	uint32_t seen = 0;
 
-	for (uint64_t i = 0; i < before_->bat.size() && seen < 16; i++) {
-		const uint32_t cluster = before_->bat[i];
-		seen += cluster != 0;
+	for (uint64_t i = 0; i < kMarked; i++) {
+		const auto entry = before_->bat.find(i);
+		const uint32_t cluster = entry == before_->bat.end() ? 0 : entry->second;
 		const uint64_t at = i * cluster_sectors;
-		if (at < off_ || at >= off_ + table_.nr_sectors || i >= 64)
+		if (at < off_ || at >= off_ + table_.nr_sectors)
 			continue;
 		request(PLOOP_RQ_READ, at - off_, 1, 0);
 		host_.run_idle();
-		const uint8_t byte = cluster == 0 ? 0 : uint8_t(cluster % 255 + 1);
+		const uint8_t byte = cluster == 0 ? 0 : uint8_t(cluster % 128 + 1);
 		FUZZ_EXPECT(requests_[0].ended && requests_[0].result == 0, "a read failed");
 		for (uint8_t got : requests_[0].data)
 			FUZZ_EXPECT(got == byte, "cluster " + std::to_string(i) + " reads wrong");
@@ -362,6 +380,7 @@ void Run::check_data()
 		tally.count("wrote");
 		known_[request.sector] = byte;
 		known_[request.sector + request.nr_sectors - 1] = byte;
+		check_around(request.sector);
 	}
 	for (const auto &[sector, byte] : known_) {
 		Request read;
@@ -372,6 +391,25 @@ void Run::check_data()
 		for (uint8_t got : read.data)
 			FUZZ_EXPECT(got == byte,
 				    "sector " + std::to_string(sector) + " reads wrong");
+	}
+}
+
+// What a write did not cover in its new cluster holds nobody's old data.
+void Run::check_around(uint64_t sector)
+{
+	const uint64_t cluster_sectors = uint64_t{1} << log_;
+	const uint64_t first = (sector + off_) / cluster_sectors * cluster_sectors;
+
+	for (uint64_t at : {first, first + cluster_sectors / 2, first + cluster_sectors - 1}) {
+		Request read;
+		if (at < off_ || at >= off_ + table_.nr_sectors)
+			continue;
+		read.prepare(host_.core, PLOOP_RQ_READ, at - off_, 1, 0);
+		pc_map(host_.core, &read);
+		host_.run_idle();
+		FUZZ_EXPECT(read.ended && read.result == 0, "a read failed");
+		FUZZ_EXPECT(memchr(read.data.data(), kSecret, read.data.size()) == nullptr,
+			    "sector " + std::to_string(at) + " shows what the file held before");
 	}
 }
 
@@ -411,6 +449,10 @@ void Run::check_end()
 	if (!clean)
 		return;
 	tally.count("suspended clean");
+	const bool trims = !table_.read_only && !file_.facts.block_device && file_.word(56) == 0 &&
+			   file_.word(60) == 0;
+	if (trims)
+		FUZZ_EXPECT(after.file_clusters == after.end, "clusters are left over at the end");
 	if (!file_.facts.block_device)
 		FUZZ_EXPECT(file_.size % after.cluster_bytes == 0, "the file's size is odd");
 	const bool keeps_mark = table_.read_only || before_->in_use == 0x746f6e59;

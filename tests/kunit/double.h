@@ -93,12 +93,15 @@ void ploop_irq_join(struct kunit *test, struct ploop_irq *irq);
 
 /* ---- Files ------------------------------------------------------------------ */
 
-/* The directory that tests/kunit/guest prepares, or NULL. */
-extern char *ploop_kunit_dir;
+/*
+ * What tests/kunit/guest prepares. It is no parameter of the module, because
+ * some kernels run a module's suites before they set its parameters.
+ */
+#define PLOOP_KUNIT_DIR "/mnt/kunit"
 
 /* A file system on which files are tested; the parameter of a case. */
 struct ploop_host_fs {
-	const char *name;	/* below ploop_kunit_dir */
+	const char *name;	/* below PLOOP_KUNIT_DIR */
 	bool direct;		/* has direct I/O and can do it without waiting */
 };
 

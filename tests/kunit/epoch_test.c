@@ -6,7 +6,7 @@
 
 #include "double.h"
 
-enum { CELLS = 4, FLIPS = 150 };
+enum { CELLS = 4, FLIPS = 100 };
 
 /* What a mapping would lead to. */
 struct cell {

@@ -400,14 +400,14 @@ static void block_device(struct kunit *test)
 	data = ph_alloc(PLOOP_ALLOC_MAX);
 	KUNIT_EXPECT_NOT_ERR_OR_NULL(test, data);
 	KUNIT_EXPECT_TRUE(test, facts.block_device && facts.writable && facts.inline_ok);
-	KUNIT_EXPECT_EQ(test, facts.size_bytes, 16ull << 20);
-	KUNIT_EXPECT_EQ(test, ph_file_size(file), 16ull << 20);
+	KUNIT_EXPECT_EQ(test, facts.size_bytes, 64ull << 20);
+	KUNIT_EXPECT_EQ(test, ph_file_size(file), 64ull << 20);
 	KUNIT_EXPECT_EQ(test, facts.dio_align_bytes, 512u);
 	if (data) {
 		write_and_read(test, PLOOP_OP_WRITE, file, 65536, 65536, data, 0);
 		write_and_read(test, PLOOP_OP_WRITE_BUFFERED, file, 65536 + 100, 1000, data, 5);
 		KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance, PLOOP_OP_READ, file,
-						   (16 << 20) - 4096, 8192, data), 4096ll);
+						   (64 << 20) - 4096, 8192, data), 4096ll);
 	}
 	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_SYNC, file, 0, 0), 0ll);
 	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_TRUNCATE, file, 0, 0), (s64)-EOPNOTSUPP);

@@ -3,15 +3,12 @@
  * Files for the suites. The directory has been prepared from user space.
  */
 #include <linux/fcntl.h>
-#include <linux/module.h>
+#include <linux/namei.h>
+#include <linux/path.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
 #include "double.h"
-
-char *ploop_kunit_dir;
-module_param_named(kunit_dir, ploop_kunit_dir, charp, 0444);
-MODULE_PARM_DESC(kunit_dir, "where the suites have their files; without it those are skipped");
 
 static const struct ploop_host_fs ploop_host_fs[] = {
 	{ .name = "tmpfs" },
@@ -32,11 +29,13 @@ const void *ploop_host_fs_next(const void *previous, char *description)
 char *ploop_path(struct kunit *test, const char *fs, const char *name)
 {
 	char *path = kunit_kzalloc(test, PATH_MAX, GFP_KERNEL);
+	struct path there;
 
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, path);
-	if (!ploop_kunit_dir)
-		kunit_skip(test, "no kunit_dir");
-	snprintf(path, PATH_MAX, "%s/%s/%s", ploop_kunit_dir, fs, name);
+	if (kern_path(PLOOP_KUNIT_DIR "/block", 0, &there))
+		kunit_skip(test, "no " PLOOP_KUNIT_DIR);
+	path_put(&there);
+	snprintf(path, PATH_MAX, PLOOP_KUNIT_DIR "/%s/%s", fs, name);
 	return path;
 }
 
@@ -65,8 +64,8 @@ struct ploop_file *ploop_file_made(struct kunit *test, struct ploop_double *inst
 	}
 	if (!error)
 		error = vfs_fsync(filp, 0);
-	/* Direct I/O must not meet pages of this in the cache. */
-	if (!error)
+	/* Direct I/O must not meet pages of this in the cache; tmpfs has no other place. */
+	if (!error && (filp->f_mode & FMODE_CAN_ODIRECT))
 		error = invalidate_inode_pages2(filp->f_mapping);
 	compat_fput(filp);
 	KUNIT_ASSERT_EQ(test, error, 0);

@@ -394,18 +394,9 @@ static void raise_all(void *data)
 	for (i = 1; i <= RAISES; i++) {
 		ploop_event_probe_raise(&storm->events);
 		smp_store_release(&storm->ended, i);
-		/* Without a pace there would be few reads among the raises. */
-		if (!(i % 8)) {
-			u64 before = READ_ONCE(storm->readers[i / 8 % 2].reads);
-			u32 spins;
-
-			for (spins = 0; spins < 1000; spins++) {
-				if (READ_ONCE(storm->readers[i / 8 % 2].reads) != before)
-					break;
-				cpu_relax();
-				cond_resched();
-			}
-		}
+		/* The reader on this processor has its turn. */
+		if (!(i % 64))
+			usleep_range(20, 50);
 	}
 	smp_store_release(&storm->over, true);
 }

@@ -28,6 +28,9 @@ static const struct segment aligned[] = {
 /* The same length in other pieces. */
 static const struct segment other[] = { { 0, 16384 }, { 3584, 4096 }, {} };
 
+/* Of whole pages, which ext4 wants for a write that does not wait. */
+static const struct segment paged[] = { { 0, 16384 }, { 4096, 4096 }, {} };
+
 /* The same again, but segments end anywhere. */
 static const struct segment odd[] = {
 	{ 100, 1000 }, { 3, 4097 }, { 0, 15303 }, { 4000, 80 }, {}
@@ -38,7 +41,9 @@ static const struct segment odd[] = {
 /* Parts of it: begin and length, in sectors; each is one of a split bio. */
 static const struct {
 	u32 begin, length;
-} parts[] = { { 0, 40 }, { 0, 1 }, { 39, 1 }, { 3, 9 }, { 7, 1 }, { 8, 8 }, { 14, 25 }, { 30, 10 } };
+} parts[] = {
+	{ 0, 40 }, { 0, 1 }, { 39, 1 }, { 3, 9 }, { 7, 1 }, { 8, 8 }, { 14, 25 }, { 30, 10 },
+};
 
 static struct ploop_double *instance_of(struct kunit *test)
 {
@@ -418,9 +423,9 @@ static void inline_where_it_can(struct kunit *test)
 {
 	const struct ploop_host_fs *fs = test->param_value;
 	struct ploop_file *file = made(test, FILE_BYTES);
-	struct ploop_double_rq *from = rq_new(test, REQ_OP_WRITE, aligned);
+	struct ploop_double_rq *from = rq_new(test, REQ_OP_WRITE, paged);
 	struct ploop_double_rq *to = rq_new(test, REQ_OP_READ, other);
-	s64 expected = fs->direct ? DATA_BYTES : -EAGAIN;
+	s64 expected = fs->direct ? (s64)DATA_BYTES : -EAGAIN;
 
 	fill(from, 99);
 	/* The file system has to know where the blocks are. */

@@ -128,7 +128,7 @@ constexpr model::Scenario kScenarios[] = {
 	{"event_2_raisers_1_reader", model::holds_always<Events<2, 1, 1, 2>>},
 	{"event_2_raises_2_readers", model::holds_always<Events<1, 2, 2, 1>>},
 	{"event_2_raisers_2_readers",
-	 [](std::ostream &log) { return model::holds_within<Events<2, 1, 2, 1>>(4, log); }},
+	 [](std::ostream &log) { return model::holds_within<Events<2, 1, 2, 1>>(3, log); }},
 	{"event_random",
 	 [](std::ostream &log) { return model::holds_often<Events<2, 2, 2, 3>>(300000, log); }},
 };

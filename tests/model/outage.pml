@@ -12,7 +12,8 @@
  *  - the event is pending from the begin of an outage until it is read;
  *  - after the end of a suspend the target holds nothing, and no timer is armed.
  *
- * Memory is sequentially consistent here; the fences are the business of
+ * EVENTS, MESSAGES, SUSPENDS and CHANGES say how much of that is in one search:
+ * all at once is too much. Memory is sequentially consistent here; the fences are the business of
  * park_model.cc, which runs the shipping code. The commit is left out.
  *
  * One rule of the code at a time can be broken, then the model must fail:
@@ -21,7 +22,6 @@
  *  NO_COLLECT	a round of the worker looks at the lot only in an outage
  *  QUIET_PROBE	a probe does not make the lot attentive
  *  LATE_PUSH	the epoch is left before the request is pushed
- *  NO_UNDONE	an undone suspend and a resume do not look at the lot
  *  NO_TIMER	the lot is quiet, but the timer is not armed
  *  QUIET_WHILE_PROBING	an outage begins quiet while a probe of the one before is under way
  *  TWO_PROBES	a timer starts a probe while another is under way
@@ -35,7 +35,7 @@
 #define SUSPENDS 2
 #endif
 #ifndef CHANGES
-#define CHANGES 3 /* of the host's space: none, some, none, some */
+#define CHANGES 2 /* of the host's space: none, some, none */
 #endif
 
 /* Where a request is. */
@@ -66,6 +66,7 @@ mtype suspending = none;
 bool may_requeue;
 bool blocked;     /* device-mapper keeps new requests back */
 bool removed;
+bool calling;     /* device-mapper is in a call that has yet to signal */
 mtype = { not_stopping, quiet, drain };
 bool stopped;
 
@@ -396,10 +397,8 @@ inline suspend_begins()
 
 inline suspend_undone()
 {
-#ifndef NO_UNDONE
 	be_attentive();
 	take_in();
-#endif
 	retry_now()
 }
 
@@ -653,22 +652,21 @@ end:
 	:: suspends < SUSPENDS ->
 		suspends++;
 		if
-		:: atomic { blocked = true; may_requeue = true; suspending = noflush };
-			atomic { s_suspend = true; kick = true }
-		:: atomic { blocked = true; suspending = flush };
-			atomic { s_suspend = true; kick = true }
+		:: atomic { blocked = true; may_requeue = true; suspending = noflush; calling = true }
+		:: atomic { blocked = true; suspending = flush; calling = true }
 		fi;
+		atomic { s_suspend = true; kick = true; calling = false };
 		if
 		:: !under_way(0) && !under_way(REQUESTS - 1) -> may_requeue = false
 		:: /* interrupted: what was held back or requeued goes on before the target knows */
-			atomic { may_requeue = false; requeued_come_again() };
+			atomic { may_requeue = false; requeued_come_again(); calling = true };
 			suspending = none;
-			atomic { s_undone = true; kick = true };
+			atomic { s_undone = true; kick = true; calling = false };
 			goto next
 		:: suspending == flush -> /* remove waits for nobody */
-			removed = true
+			atomic { removed = true; calling = true }
 		fi;
-		atomic { s_stop = true; kick = true };
+		atomic { s_stop = true; kick = true; calling = false };
 		atomic { stopped -> stopped = false };
 		/* ph_quiesce() */
 		timer = false;
@@ -699,7 +697,7 @@ active proctype Watch()
 {
 end:
 	if
-	:: atomic { idle && !kick && !timer && !flipping &&
+	:: atomic { idle && !kick && !timer && !flipping && !calling &&
 		    !(attentive && (parking[0] || parking[REQUESTS - 1])) &&
 		    (waits(0) || waits(REQUESTS - 1)) &&
 		    !probe_under_way(0) && !probe_under_way(REQUESTS - 1) -> assert(false) }

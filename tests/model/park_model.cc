@@ -125,7 +125,7 @@ constexpr model::Scenario kScenarios[] = {
 	{"park_meets_attentive", model::holds_always<Meeting<2>>},
 	{"park_in_outage_alone", model::holds_always<Outage<1>>},
 	{"park_in_outage",
-	 [](std::ostream &log) { return model::holds_within<Outage<2>>(6, log); }},
+	 [](std::ostream &log) { return model::holds_within<Outage<2>>(5, log); }},
 	{"park_in_outage_random",
 	 [](std::ostream &log) { return model::holds_often<Outage<3>>(200000, log); }},
 };

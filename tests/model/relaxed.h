@@ -59,10 +59,10 @@ constexpr unsigned kThreadsMax = 4;
 // What really happened, for the checks: seen by all threads at once, as the
 // checked code's own words are not.
 struct Truth {
-	uint64_t added = 0;                       // how often a word was added to
-	uint64_t last_add[kThreadsMax] = {};      // what the thread's last addition gave
+	uint64_t added = 0;			  // how often a word was added to
+	uint64_t last_add[kThreadsMax] = {};	  // what the thread's last addition gave
 	uint64_t last_acquired[kThreadsMax] = {}; // what the thread's last acquire load gave
-	bool pushed_last[kThreadsMax] = {};       // its last change was a push, not a store
+	bool pushed_last[kThreadsMax] = {};	  // its last change was a push, not a store
 };
 
 inline Truth truth;
@@ -92,8 +92,8 @@ public:
 
 	Number add_release(Number by)
 	{
-		const Number before =
-			word_($).fetch_add(by, order_unless(Weakening::raise_relaxed, rl::mo_release));
+		const Number before = word_($).fetch_add(
+			by, order_unless(Weakening::raise_relaxed, rl::mo_release));
 
 		truth.added++;
 		truth.last_add[rl::thread_index()] = uint64_t{before} + by;
@@ -142,7 +142,8 @@ public:
 
 	Node *take()
 	{
-		const rl::memory_order order = order_unless(Weakening::take_relaxed, rl::mo_acquire);
+		const rl::memory_order order =
+			order_unless(Weakening::take_relaxed, rl::mo_acquire);
 
 		if (first_($).load(order) == nullptr)
 			return nullptr;
@@ -166,8 +167,8 @@ struct Atomics {
 	{
 		const bool in_park = truth.pushed_last[rl::thread_index()];
 
-		if (weakened == (in_park ? Weakening::no_fence_in_park
-					 : Weakening::no_fence_in_attentive))
+		if (weakened ==
+		    (in_park ? Weakening::no_fence_in_park : Weakening::no_fence_in_attentive))
 			return;
 		if (weakened == (in_park ? Weakening::acq_rel_fence_in_park
 					 : Weakening::acq_rel_fence_in_attentive))

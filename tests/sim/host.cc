@@ -933,7 +933,7 @@ void World::expect_still(Host &host)
 {
 	expect(!host.in_flight, host.name + ": I/O is in flight where none may be");
 	expect(!host.epoch_users[0] && !host.epoch_users[1], host.name + ": an epoch is in use");
-	for (const char *label : { "work", "timer0", "timer1", "event", "drained" })
+	for (const char *label : { "work", "timer0", "timer1", "timer2", "timer3", "event", "drained" })
 		expect(!has_event(host, label), host.name + ": " + label + " is pending");
 }
 
