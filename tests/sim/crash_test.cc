@@ -63,7 +63,8 @@ void cut_everywhere(Scenario scenario, uint64_t seeds)
 		for (uint64_t n = 1; !ended; n++) {
 			Rig rig(seed);
 			ended = run_to(rig, n, scenario);
-			SCOPED_TRACE("seed " + std::to_string(seed) + ", write point " + std::to_string(n));
+			SCOPED_TRACE("seed " + std::to_string(seed) + ", write point " +
+				     std::to_string(n));
 			ASSERT_NO_FATAL_FAILURE(judge(rig, Cut((seed + n) % 3), seed * 1000 + n));
 			if (testing::Test::HasFailure())
 				return;
@@ -144,10 +145,25 @@ void outage_on_cow(Rig &rig)
 
 } // namespace
 
-TEST(PowerCut, AtEveryWriteOfARandomLoad) { cut_everywhere(load, 4); }
-TEST(PowerCut, AtEveryWriteOfRecycling) { cut_everywhere(recycle, 5); }
-TEST(PowerCut, AtEveryWriteOfSuspendsAndSwaps) { cut_everywhere(suspend_and_swap, 4); }
-TEST(PowerCut, AtEveryWriteOfAnOutage) { cut_everywhere(outage, 4); }
-TEST(PowerCut, AtEveryWriteOfAnOutageOnCopyOnWrite) { cut_everywhere(outage_on_cow, 3); }
+TEST(PowerCut, AtEveryWriteOfARandomLoad)
+{
+	cut_everywhere(load, 4);
+}
+TEST(PowerCut, AtEveryWriteOfRecycling)
+{
+	cut_everywhere(recycle, 5);
+}
+TEST(PowerCut, AtEveryWriteOfSuspendsAndSwaps)
+{
+	cut_everywhere(suspend_and_swap, 4);
+}
+TEST(PowerCut, AtEveryWriteOfAnOutage)
+{
+	cut_everywhere(outage, 4);
+}
+TEST(PowerCut, AtEveryWriteOfAnOutageOnCopyOnWrite)
+{
+	cut_everywhere(outage_on_cow, 3);
+}
 
 } // namespace sim

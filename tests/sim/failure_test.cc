@@ -15,9 +15,11 @@ constexpr uint64_t kSpan = 64 * 16;
 // it, and never zeros.
 bool all_there(const Image &image, uint32_t cluster)
 {
-	const std::vector<uint8_t> data = read_image(image, cluster * kClusterSectors, kClusterSectors);
+	const std::vector<uint8_t> data =
+		read_image(image, cluster * kClusterSectors, kClusterSectors);
 	for (size_t at = 0; at < data.size(); at += SECTOR) {
-		if (std::all_of(&data[at], &data[at] + SECTOR, [](uint8_t byte) { return byte == 0; }))
+		if (std::all_of(&data[at], &data[at] + SECTOR,
+				[](uint8_t byte) { return byte == 0; }))
 			return false;
 	}
 	return true;
@@ -73,7 +75,10 @@ void sweep(uint32_t calls, int error, uint64_t short_bytes = 0)
 
 } // namespace
 
-TEST(FailNth, Eio) { sweep(CALL_ALL, -EIO); }
+TEST(FailNth, Eio)
+{
+	sweep(CALL_ALL, -EIO);
+}
 TEST(FailNth, NoSpace)
 {
 	sweep(CALL_ALL & ~(CALL_ALLOC | CALL_OP_NEW | CALL_OPEN | call_of(PLOOP_OP_READ)), -ENOSPC);
@@ -84,10 +89,14 @@ TEST(FailNth, NotSupported)
 		      CALL_RQ_READ | CALL_RQ_WRITE,
 	      -EOPNOTSUPP);
 }
-TEST(FailNth, Short) { sweep(CALL_RQ_READ | CALL_RQ_WRITE, 0, 512); }
+TEST(FailNth, Short)
+{
+	sweep(CALL_RQ_READ | CALL_RQ_WRITE, 0, 512);
+}
 TEST(FailNth, ShortOfTheCoresOwn)
 {
-	sweep(call_of(PLOOP_OP_WRITE) | call_of(PLOOP_OP_WRITE_BUFFERED) | call_of(PLOOP_OP_READ), 0, 512);
+	sweep(call_of(PLOOP_OP_WRITE) | call_of(PLOOP_OP_WRITE_BUFFERED) | call_of(PLOOP_OP_READ),
+	      0, 512);
 }
 TEST(FailNth, ConstructorsMemory)
 {
@@ -324,19 +333,24 @@ TEST(Invariant5, EachRequestCompletesExactlyOnce)
 		unsigned ended = 0;
 		const auto count = [&ended](Bio &) { ended++; };
 		for (unsigned round = 0; round < 4; round++) {
-			rig.world.disk.capacity = rig.world.disk.used() + rig.world.random(3) * 32768;
+			rig.world.disk.capacity =
+				rig.world.disk.used() + rig.world.random(3) * 32768;
 			for (unsigned i = 0; i < 30; i++, begun++) {
 				const uint64_t at = rig.world.random(64 * 20);
 				const uint32_t sectors = 1 + uint32_t(rig.world.random(200));
-				const ploop_rq_op ops[] = {PLOOP_RQ_READ, PLOOP_RQ_WRITE, PLOOP_RQ_WRITE,
-							   PLOOP_RQ_DISCARD, PLOOP_RQ_WRITE_ZEROES, PLOOP_RQ_FLUSH};
+				const ploop_rq_op ops[] = {
+					PLOOP_RQ_READ,    PLOOP_RQ_WRITE,        PLOOP_RQ_WRITE,
+					PLOOP_RQ_DISCARD, PLOOP_RQ_WRITE_ZEROES, PLOOP_RQ_FLUSH,
+				};
 				const ploop_rq_op op = ops[rig.world.random(6)];
 				std::vector<uint8_t> data;
 				if (op == PLOOP_RQ_WRITE)
 					data = Model::pattern(1, at, sectors);
 				rig.device.submit(op, op == PLOOP_RQ_FLUSH ? 0 : at,
 						  op == PLOOP_RQ_FLUSH ? 0 : sectors,
-						  rig.world.random(3) == 0 && op == PLOOP_RQ_WRITE ? PLOOP_RQ_FUA : 0,
+						  rig.world.random(3) == 0 && op == PLOOP_RQ_WRITE
+							  ? PLOOP_RQ_FUA
+							  : 0,
 						  std::move(data), count);
 			}
 			rig.world.advance_ms(rig.world.random(2500));
@@ -520,7 +534,8 @@ TEST(Hostile, DuplicateEntriesAreRefusedByName)
 	spec.file_clusters = 8;
 	Rig rig(1, spec);
 	EXPECT_EQ(rig.device.create("6 /img", rig.sectors), -EPROTO);
-	EXPECT_NE(rig.device.error.find("BAT entry 200 is 5"), std::string::npos) << rig.device.error;
+	EXPECT_NE(rig.device.error.find("BAT entry 200 is 5"), std::string::npos)
+		<< rig.device.error;
 }
 
 TEST(Errors, EioReachesItsRequestAndNoOther)

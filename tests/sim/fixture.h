@@ -48,7 +48,8 @@ struct Rig {
 		for (unsigned i = 0; i < steps; i++) {
 			const uint64_t span = clusters * kClusterSectors;
 			const uint64_t at = world.random(span);
-			const uint32_t most = uint32_t(std::min<uint64_t>(span - at, 3 * kClusterSectors));
+			const uint32_t most =
+				uint32_t(std::min<uint64_t>(span - at, 3 * kClusterSectors));
 			const uint32_t count = 1 + uint32_t(world.random(most));
 			random_step(at, count);
 			if (world.random(depth) == 0)
@@ -63,7 +64,9 @@ struct Rig {
 		const uint8_t fua = world.random(4) == 0 ? PLOOP_RQ_FUA : 0;
 		const uint64_t whole = at / kClusterSectors * kClusterSectors;
 		switch (world.random(12)) {
-		case 0: case 1: case 2:
+		case 0:
+		case 1:
+		case 2:
 			io.read(at, count);
 			break;
 		case 3:

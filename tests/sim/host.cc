@@ -507,8 +507,9 @@ int64_t Io::run()
 	if (!request && file.unsupported & (1u << kind))
 		return -EOPNOTSUPP;
 	if (kind == PLOOP_OP_FREE_SPACE)
-		return facts.block_device ? -EOPNOTSUPP
-					  : int64_t(std::min<uint64_t>(file.space_left(), INT64_MAX));
+		return facts.block_device
+			       ? -EOPNOTSUPP
+			       : int64_t(std::min<uint64_t>(file.space_left(), INT64_MAX));
 	if (kind == PLOOP_OP_READ ? !handle->readable : kind != PLOOP_OP_SYNC && !handle->writable)
 		return -EBADF;
 	if (direct && (offset | bytes) % facts.dio_align_bytes)
@@ -933,7 +934,8 @@ void World::expect_still(Host &host)
 {
 	expect(!host.in_flight, host.name + ": I/O is in flight where none may be");
 	expect(!host.epoch_users[0] && !host.epoch_users[1], host.name + ": an epoch is in use");
-	for (const char *label : { "work", "timer0", "timer1", "timer2", "timer3", "event", "drained" })
+	for (const char *label :
+	     { "work", "timer0", "timer1", "timer2", "timer3", "event", "drained" })
 		expect(!has_event(host, label), host.name + ": " + label + " is pending");
 }
 

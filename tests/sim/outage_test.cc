@@ -9,8 +9,14 @@ namespace sim {
 namespace {
 
 // No byte of new space is left, until free_space().
-void fill(Rig &rig) { rig.world.disk.capacity = rig.world.disk.used(); }
-void free_space(Rig &rig) { rig.world.disk.capacity = UINT64_MAX; }
+void fill(Rig &rig)
+{
+	rig.world.disk.capacity = rig.world.disk.used();
+}
+void free_space(Rig &rig)
+{
+	rig.world.disk.capacity = UINT64_MAX;
+}
 
 uint64_t field(Rig &rig, const std::string &name)
 {
@@ -387,7 +393,8 @@ TEST(Outage, ReleasesInOrderOfArrival)
 		fill(rig);
 		std::vector<int> order;
 		for (int i = 0; i < 20; i++) {
-			rig.device.submit(PLOOP_RQ_WRITE, 64 * i, 64, 0, Model::pattern(1, 64 * i, 64));
+			rig.device.submit(PLOOP_RQ_WRITE, 64 * i, 64, 0,
+					  Model::pattern(1, 64 * i, 64));
 			rig.world.run_idle();
 		}
 		rig.world.advance_ms(rig.world.random(8000)); // failed probes change nothing
@@ -443,9 +450,11 @@ TEST(Outage, RandomLoadAcrossOutagesSuspendsAndReloads)
 		rig.world.disk.copy_on_write = seed % 3 == 0;
 		rig.start();
 		for (unsigned round = 0; round < 6; round++) {
-			rig.world.disk.capacity = rig.world.disk.used() + rig.world.random(4) * 65536;
+			rig.world.disk.capacity =
+				rig.world.disk.used() + rig.world.random(4) * 65536;
 			for (unsigned i = 0; i < 25; i++)
-				rig.random_step(rig.world.random(64 * 20), 1 + uint32_t(rig.world.random(150)));
+				rig.random_step(rig.world.random(64 * 20),
+						1 + uint32_t(rig.world.random(150)));
 			rig.world.advance_ms(rig.world.random(400));
 			if (rig.world.random(2)) {
 				const bool swap = rig.world.random(2);

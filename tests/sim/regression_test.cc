@@ -8,8 +8,14 @@ namespace sim {
 
 namespace {
 
-void fill(Rig &rig) { rig.world.disk.capacity = rig.world.disk.used(); }
-void free_space(Rig &rig) { rig.world.disk.capacity = UINT64_MAX; }
+void fill(Rig &rig)
+{
+	rig.world.disk.capacity = rig.world.disk.used();
+}
+void free_space(Rig &rig)
+{
+	rig.world.disk.capacity = UINT64_MAX;
+}
 uint64_t field(Rig &rig, const std::string &name)
 {
 	const std::string text = rig.device.status();
@@ -192,7 +198,8 @@ TEST(Regression, GrowthThatIsTooLargeTriesLess)
 {
 	Rig rig(1);
 	rig.start();
-	for (unsigned i = 0; i < 7; i++) rig.io.write(64 * i, 8);
+	for (unsigned i = 0; i < 7; i++)
+		rig.io.write(64 * i, 8);
 	rig.io.wait_all();
 	Fault fault;
 	fault.calls = call_of(PLOOP_OP_TRUNCATE);
@@ -244,23 +251,23 @@ TEST(Regression, NoMemoryToWriteAnUnwrittenMapIsNotForEver)
 TEST(Regression, MarkThatCouldNotBeTakenBackIsTakenBackByTheNextTable)
 {
 	for (uint64_t seed = 1; seed < 12; seed++) {
-	Rig rig(seed);
-	rig.start();
-	rig.io.write(0, 8);
-	rig.io.wait_all();
-	rig.io.flush();
-	rig.io.wait_all();
-	Fault fault;
-	fault.calls = call_of(PLOOP_OP_WRITE_BUFFERED);
-	fault.error = -ENOSPC;
-	fault.sticky = true;
-	rig.world.fail_nth(fault);
-	EXPECT_EQ(rig.device.suspend(true), 0);
-	EXPECT_EQ(rig.device.load("6 /img", rig.sectors), 0);
-	rig.world.clear_faults();
-	EXPECT_EQ(rig.device.resume(true), 0);
-	rig.stop();
-	EXPECT_EQ(rig.report().in_use, 0u) << seed;
+		Rig rig(seed);
+		rig.start();
+		rig.io.write(0, 8);
+		rig.io.wait_all();
+		rig.io.flush();
+		rig.io.wait_all();
+		Fault fault;
+		fault.calls = call_of(PLOOP_OP_WRITE_BUFFERED);
+		fault.error = -ENOSPC;
+		fault.sticky = true;
+		rig.world.fail_nth(fault);
+		EXPECT_EQ(rig.device.suspend(true), 0);
+		EXPECT_EQ(rig.device.load("6 /img", rig.sectors), 0);
+		rig.world.clear_faults();
+		EXPECT_EQ(rig.device.resume(true), 0);
+		rig.stop();
+		EXPECT_EQ(rig.report().in_use, 0u) << seed;
 	}
 }
 
