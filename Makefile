@@ -39,6 +39,7 @@ locked-module:
 ## make install [INSTALL_MOD_PATH=<root>]: the module into the kernel's tree of modules
 install: module
 	$(MAKE) -C $(KDIR) M=$(build) modules_install
+	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(release)
 
 ## make check: every test that needs nothing but this machine and its kernels
 ## make check-unit: the core on the host, under the sanitizers

@@ -178,7 +178,7 @@ void Outage::probe()
 	ploop_rq *const rq = parked_.pop();
 	count_parked();
 	if (rq == nullptr)
-		return release_all();
+		return end_quietly(); // nobody waits, so nobody knows of space
 	probing_ = Probing::request;
 	set_mark(rq, kMarkProbe);
 	target_.counters_.retries.add_relaxed(1);
@@ -236,9 +236,14 @@ void Outage::commit_ended(Status status)
 void Outage::release_all()
 {
 	take_in(lot_.be_attentive());
+	target_.set_mode(Mode::rw);
+	try_all();
+}
+
+void Outage::try_all()
+{
 	while (ploop_rq *rq = parked_.pop())
 		target_.again(rq);
-	target_.set_mode(Mode::rw);
 	end();
 	if (target_.committer_.parked())
 		target_.committer_.retry();
@@ -280,8 +285,10 @@ void Outage::suspend_begins()
 		for (ploop_rq *rq = parked_.first(); rq != nullptr;
 		     rq = rq->after != nullptr ? request_of(rq->after) : nullptr)
 			set_mark(rq, kMarkRetried);
-		if (active_)
-			release_all();
+		if (active_) {
+			forget_mode();
+			try_all();
+		}
 	} else if (ph_may_requeue(target_.host_)) {
 		hand_back_all();
 	}
@@ -299,9 +306,15 @@ void Outage::hand_back_all()
 // The outage goes on elsewhere: in the next table, or after the resume.
 void Outage::end_quietly()
 {
+	forget_mode();
+	end();
+}
+
+// Without a word: that nobody waits any more does not say that there is space.
+void Outage::forget_mode()
+{
 	if (target_.mode() == Mode::nospace)
 		target_.mode_.store_release(static_cast<uint8_t>(Mode::rw));
-	end();
 }
 
 void Outage::suspend_undone()

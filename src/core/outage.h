@@ -73,9 +73,11 @@ private:
 	void wait_for_timer();
 	void end();
 	void end_quietly();
+	void forget_mode();
 	void probe();
 	void probe_failed();
 	void release_all();
+	void try_all();
 	void hand_back_all();
 	void end_with_enospc(ploop_rq *rq);
 	void count_parked();
