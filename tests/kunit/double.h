@@ -128,7 +128,7 @@ s64 ploop_run_op(struct kunit *test, struct ploop_double *instance, enum ploop_o
 	unsigned long until_ = jiffies + PLOOP_PATIENCE;			\
 										\
 	while (!(condition) && time_before(jiffies, until_))			\
-		usleep_range(200, 1000);					\
+		usleep_range(50, 500);						\
 	!!(condition);								\
 })
 

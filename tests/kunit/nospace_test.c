@@ -386,6 +386,11 @@ struct storm {
 	} readers[2];
 };
 
+static u64 reads_of(struct storm *storm)
+{
+	return READ_ONCE(storm->readers[0].reads) + READ_ONCE(storm->readers[1].reads);
+}
+
 static void raise_all(void *data)
 {
 	struct storm *storm = data;
@@ -394,9 +399,12 @@ static void raise_all(void *data)
 	for (i = 1; i <= RAISES; i++) {
 		ploop_event_probe_raise(&storm->events);
 		smp_store_release(&storm->ended, i);
-		/* The reader on this processor has its turn. */
-		if (!(i % 64))
-			usleep_range(20, 50);
+		/* Between two bursts there are reads, whatever the scheduler thinks. */
+		if (!(i % 64)) {
+			u64 before = reads_of(storm);
+
+			ploop_eventually(reads_of(storm) >= before + 4);
+		}
 	}
 	smp_store_release(&storm->over, true);
 }

@@ -152,8 +152,10 @@ test_fsync_above_fails()
 	if fsync_file new >/dev/null; then die 'fsync succeeded'; fi
 	field_is p mode failed || die "$(dm_status p)"
 	if fsync_file newer >/dev/null; then die 'a later fsync succeeded'; fi
-	echo 3 >/proc/sys/vm/drop_caches
-	said=$(timeout 20 dd "if=$M/old" of=/dev/null bs=64k iflag=direct 2>&1) || die "a read: $said"
+	# Whether the file system above still opens files is its own affair; and a direct
+	# read would first write what is dirty above, which fails.
+	said=$(timeout 20 dd if=/dev/mapper/p of=/dev/null bs=64k 2>&1) ||
+		die "a read: $said"
 	umount "$M"
 	detach p
 }
