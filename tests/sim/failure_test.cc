@@ -322,6 +322,23 @@ TEST(Invariant4, APreflushedWriteFailsWhenItsFlushFailed)
 	}
 }
 
+// Even when there is space again: what the flush was for is not durable yet.
+TEST(Invariant4, AFlushThatEndsForWantOfSpaceShutsTheGateUntilACommit)
+{
+	Rig rig;
+	rig.world.disk.copy_on_write = true;
+	rig.start("error_if_no_space");
+	rig.io.write(0, 8);
+	rig.io.wait_all();
+	rig.world.disk.capacity = rig.world.disk.used();
+	EXPECT_EQ(rig.device.flush(), -ENOSPC);
+	rig.world.disk.capacity = UINT64_MAX;
+	EXPECT_EQ(rig.device.write(0, Model::pattern(1, 0, 1)), -ENOSPC);
+	rig.world.advance_ms(6000);
+	EXPECT_EQ(rig.device.write(0, Model::pattern(1, 0, 1)), 0);
+	rig.stop();
+}
+
 // The test host aborts on a second end; that none is missing is told here.
 TEST(Invariant5, EachRequestCompletesExactlyOnce)
 {
