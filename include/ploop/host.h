@@ -21,8 +21,9 @@ PLOOP_BEGIN_C
 #define PLOOP_ALLOC_MAX 65536u
 
 /*
- * @bytes of zeroed memory, aligned for any type (and to a page, if @bytes is a
- * multiple of 4096), or NULL. Never starts I/O to get it.
+ * @bytes of zeroed memory, or NULL: aligned for any type; to a cache line of 64
+ * bytes, from 4096 bytes on; to a page, if @bytes is a multiple of 4096. Never
+ * starts I/O to get it.
  */
 void *ph_alloc(size_t bytes);
 /* Gives back what ph_alloc() gave; NULL is fine. */
@@ -143,8 +144,7 @@ enum ploop_op_kind {
 	PLOOP_OP_WRITE_BUFFERED, /* through the page cache, any alignment; result: bytes */
 	PLOOP_OP_SYNC,           /* fdatasync */
 	PLOOP_OP_TRUNCATE,       /* sets the file's size to offset */
-	PLOOP_OP_ALLOCATE,       /* fallocate of offset and bytes; extends the file */
-	PLOOP_OP_RESERVE,        /* the same, keeping the size */
+	PLOOP_OP_RESERVE,        /* fallocate of offset and bytes; the size stays */
 	PLOOP_OP_PUNCH,          /* frees the range, which reads as zeros then */
 	PLOOP_OP_ZERO,           /* the range reads as zeros, space stays or becomes reserved */
 	PLOOP_OP_WRITE_ZEROES,   /* writes zeros, where the two above are -EOPNOTSUPP */
@@ -179,7 +179,7 @@ void ph_op_start(struct ploop_op *op);
 struct ploop_rq; /* include/ploop/target.h */
 
 #define PLOOP_IO_INLINE   1u /* try it here, without waiting; -EAGAIN if that cannot be */
-#define PLOOP_IO_BUFFERED 2u /* through the page cache; a write is on disk when it is done */
+#define PLOOP_IO_COPIED   2u /* any alignment, any file: the host copies the data */
 
 /*
  * Starts reading or writing (as the request's op says) @bytes of the request's

@@ -26,6 +26,14 @@ public:
 	uint64_t length() const { return bits_; }
 	bool test(uint64_t i) const { return (words_[i / 64] >> (i % 64) & 1) != 0; }
 	void set(uint64_t i) { words_[i / 64] |= uint64_t{1} << (i % 64); }
+	bool test_and_set(uint64_t i)
+	{
+		uint64_t &word = words_[i / 64];
+		const uint64_t bit = uint64_t{1} << (i % 64);
+		const bool was_set = (word & bit) != 0;
+		word |= bit;
+		return was_set;
+	}
 	void clear(uint64_t i) { words_[i / 64] &= ~(uint64_t{1} << (i % 64)); }
 
 	void clear_all()

@@ -7,7 +7,7 @@ namespace ploop {
 
 namespace {
 
-constexpr uint32_t kTriesPerPage = 8; // a short write is repeated, not for ever
+constexpr uint32_t kTriesPerPage = 8; // a write cut short is repeated, not for ever
 
 } // namespace
 
@@ -129,14 +129,17 @@ void Committer::synced(Status status)
 	write_batch();
 }
 
-// Step (3). The header's bytes are not ours to write: page 0 begins behind it.
+// Step (3). The header's bytes are not ours to write: page 0 begins behind it, and
+// goes through the page cache, where it may share a folio with the pages behind
+// it that somebody has read there: so it is written when those have been.
 void Committer::write_batch()
 {
 	phase_ = Phase::write_pages;
 	batch_status_ = {};
 	batch_tries_ = 0;
 	batch_running_ = batch_count_;
-	for (uint32_t i = 0; i < batch_count_; i++)
+	page_0_waits_ = batch_count_ > 1 && batch_[0] == 0;
+	for (uint32_t i = page_0_waits_ ? 1 : 0; i < batch_count_; i++)
 		start_page(i);
 }
 
@@ -156,8 +159,9 @@ void Committer::on_page(Target &target, Operation &operation, int64_t result)
 {
 	Committer &self = target.committer_;
 
-	if (result > 0 && static_cast<uint64_t>(result) < operation.bytes() &&
-	    self.batch_tries_++ < kTriesPerPage * kBatch)
+	const bool cut_short = result > 0 && static_cast<uint64_t>(result) < operation.bytes();
+
+	if ((cut_short || result == -kENOMEM) && self.batch_tries_++ < kTriesPerPage * kBatch)
 		return self.start_page(operation.argument());
 	if (result >= 0 && static_cast<uint64_t>(result) != operation.bytes())
 		result = -kEIO;
@@ -169,7 +173,10 @@ void Committer::page_written(Status status)
 	// An error that is for ever tells more than a want of space.
 	if (!status.ok() && (batch_status_.ok() || batch_status_.no_space()))
 		batch_status_ = status;
-	if (--batch_running_ > 0)
+	batch_running_--;
+	if (batch_running_ == 1 && std::exchange(page_0_waits_, false))
+		return start_page(0);
+	if (batch_running_ > 0)
 		return;
 	if (!batch_status_.ok())
 		return fail(batch_status_);
@@ -234,9 +241,9 @@ void Committer::give_up(int error)
 		// The latch is set before any flush ends (invariant 4): device-mapper
 		// forgets the error of a flush and sends the write that follows.
 		target_.latch(Status::from(error));
-		arm_timer();
 	}
-	if (nr_dirty_ > 0)
+	// A latch that nobody tries to lift would stay for ever.
+	if (nr_dirty_ > 0 || !target_.gate().ok())
 		arm_timer();
 	end_waiting(next_, error);
 }

@@ -7,20 +7,26 @@ namespace {
 
 constexpr uint32_t kPieceBytes = PLOOP_ALLOC_MAX;
 
-Status describe_open(Status status, const DeltaName &name, Text &error)
+// What an error is about, as the table line names it.
+Text &about(const DeltaName &name, Text &error)
 {
 	error << "delta ";
 	if (name.path != nullptr)
-		error << name.path;
-	else
-		error << "fd " << name.fd;
+		return error << name.path;
+	return error << "fd " << name.fd;
+}
+
+Status describe_open(Status status, const DeltaName &name, bool write, Text &error)
+{
+	about(name, error);
 	switch (-status.code()) {
 	case kENOENT:
 		error << (name.path != nullptr ? ": no such file" : ": no such open descriptor");
 		break;
 	case kEACCES:
 	case kEROFS:
-		error << ": may not be written; use a read-only table";
+		error << (write ? ": may not be written; use a read-only table"
+				: ": may not be read");
 		break;
 	case kEINVAL:
 		error << ": neither a regular file nor a block device";
@@ -39,18 +45,18 @@ Status Image::open(const DeltaName &name, bool write, Text &error)
 		Status::from(ph_file_open(host_, name.path, name.fd, write, &facts_, &file_));
 
 	if (!status.ok())
-		return describe_open(status, name, error);
+		return describe_open(status, name, write, error);
 	if (!facts_.readable) {
-		error << "delta fd " << name.fd << ": not opened for reading";
+		about(name, error) << ": not opened for reading";
 		return Status::error(kEBADF);
 	}
 	if (write && !facts_.writable) {
-		error << "delta fd " << name.fd
-		      << ": not opened for writing; open it so or use a read-only table";
+		about(name, error)
+			<< ": not opened for writing; open it so or use a read-only table";
 		return Status::error(kEACCES);
 	}
 	if (facts_.own_device) {
-		error << "delta lies on the device that this table is for";
+		about(name, error) << ": lies on the device that this table is for";
 		return Status::error(kELOOP);
 	}
 	return {};
@@ -77,6 +83,7 @@ Status Image::read_header(Geometry geometry, uint64_t sectors, Text &error)
 	geometry_ = geometry;
 	header_ = *static_cast<const Header *>(page.get());
 	file_clusters_ = geometry.clusters_in(size);
+	bat_clusters_ = geometry.bat_clusters(header_.entries);
 	return check_header(header_, {geometry, sectors, size, facts_.block_device}, error);
 }
 
@@ -118,12 +125,26 @@ Status Image::read_map_piece(uint64_t first_slot, const uint32_t *slots, uint32_
 		const uint64_t slot = first_slot + i;
 		if (slot < kHeaderSlots || slots[i] == 0)
 			continue;
-		PLOOP_TRY(take_entry(from_le32(slots[i]), slot - kHeaderSlots, map, space, error));
+		if (!take_entry(from_le32(slots[i]), slot - kHeaderSlots, map, space))
+			return refuse_entry(from_le32(slots[i]), slot - kHeaderSlots, space, error);
 	}
 	return {};
 }
 
-Status Image::take_entry(uint32_t entry, uint64_t index, Map &map, Space &space, Text &error)
+// A large image has millions of entries: so this only tells that one is wrong,
+// and refuse_entry() what is.
+bool Image::take_entry(uint32_t entry, uint64_t index, Map &map, Space &space)
+{
+	if (index >= header_.entries || entry < bat_clusters() || entry >= file_clusters_ ||
+	    !space.claim(FileCluster(entry)))
+		return false;
+	const VirtualCluster cluster(static_cast<uint32_t>(index));
+	if (bat_page_of(cluster) < map.pages())
+		map.set(cluster, MapWord::mapped(kLevel, FileCluster(entry)));
+	return true;
+}
+
+Status Image::refuse_entry(uint32_t entry, uint64_t index, const Space &space, Text &error)
 {
 	if (index >= header_.entries) {
 		error << "BAT entry " << index << " is " << entry << ", but the image has only "
@@ -136,15 +157,9 @@ Status Image::take_entry(uint32_t entry, uint64_t index, Map &map, Space &space,
 		      << space.limit() << " clusters that an image of this size needs";
 		return Status::error(kEFBIG);
 	}
-	if (!space.claim(FileCluster(entry))) {
-		error << "BAT entry " << index << " is " << entry
-		      << ", which another entry names too (duplicate)";
-		return Status::error(kEPROTO);
-	}
-	const VirtualCluster cluster(static_cast<uint32_t>(index));
-	if (bat_page_of(cluster) < map.pages())
-		map.set(cluster, MapWord::mapped(kLevel, FileCluster(entry)));
-	return {};
+	error << "BAT entry " << index << " is " << entry
+	      << ", which another entry names too (duplicate)";
+	return Status::error(kEPROTO);
 }
 
 Status Image::write_in_use(uint32_t mark)

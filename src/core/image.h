@@ -39,14 +39,15 @@ public:
 	{
 		return header_.extension_sectors() != 0 && file_clusters_ > limit;
 	}
-	uint32_t bat_clusters() const { return geometry_.bat_clusters(header_.entries); }
+	uint32_t bat_clusters() const { return bat_clusters_; }
 
 	static constexpr Level kLevel{}; // of the only delta
 
 private:
 	Status read_map_piece(uint64_t first_slot, const uint32_t *slots, uint32_t count, Map &map,
 			      Space &space, Text &error);
-	Status take_entry(uint32_t entry, uint64_t index, Map &map, Space &space, Text &error);
+	bool take_entry(uint32_t entry, uint64_t index, Map &map, Space &space);
+	Status refuse_entry(uint32_t entry, uint64_t index, const Space &space, Text &error);
 
 	ploop_host *host_;
 	ploop_file *file_ = nullptr;
@@ -54,6 +55,7 @@ private:
 	Geometry geometry_;
 	Header header_ = {};
 	uint64_t file_clusters_ = 0;
+	uint32_t bat_clusters_ = 0;
 };
 
 } // namespace ploop

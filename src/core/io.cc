@@ -46,16 +46,17 @@ void Target::timer(ploop_timer which)
 void Target::to_worker(ploop_rq *rq, Stage stage)
 {
 	set_stage(rq, stage);
-	ph_list_push(&inbox_, &rq->node);
-	ph_kick(host_);
+	// Whoever pushed the first of the list kicks, for all that the list holds.
+	if (ph_list_push(&inbox_, &rq->node))
+		ph_kick(host_);
 }
 
 void Target::operation_ended(ploop_node *node)
 {
 	ploop_host *const host = host_; // once the last one is pushed, we may be gone
 
-	ph_list_push(&operations_, node);
-	ph_kick(host);
+	if (ph_list_push(&operations_, node))
+		ph_kick(host);
 }
 
 void Target::map(ploop_rq *rq)
@@ -126,10 +127,10 @@ void Target::submit(ploop_rq *rq, FileCluster cluster, bool try_inline)
 		(uint64_t{geometry_.sector_in_cluster(position(rq))} << PLOOP_SECTOR_SHIFT);
 	rq->done_bytes = 0;
 	clear_mark(rq, kMarkInline);
-	clear_mark(rq, kMarkBuffered);
+	clear_mark(rq, kMarkCopied);
 	if (!aligned(rq->file_offset, bytes_of(rq), facts.dio_align_bytes)) {
-		set_mark(rq, kMarkBuffered);
-		flags = PLOOP_IO_BUFFERED;
+		set_mark(rq, kMarkCopied);
+		flags = PLOOP_IO_COPIED;
 	} else if (try_inline && facts.inline_ok) {
 		set_mark(rq, kMarkInline);
 		flags = PLOOP_IO_INLINE;
@@ -144,15 +145,15 @@ void Target::continue_io(ploop_rq *rq)
 
 	clear_mark(rq, kMarkInline);
 	if (!aligned(offset, left, image_.facts().dio_align_bytes))
-		set_mark(rq, kMarkBuffered);
+		set_mark(rq, kMarkCopied);
 	ph_rq_io(rq, image_.file(), offset, rq->done_bytes, left,
-		 has_mark(rq, kMarkBuffered) ? PLOOP_IO_BUFFERED : 0);
+		 has_mark(rq, kMarkCopied) ? PLOOP_IO_COPIED : 0);
 }
 
 void Target::io_done(ploop_rq *rq, int64_t result)
 {
 	const bool was_inline = has_mark(rq, kMarkInline);
-	const bool was_direct = !has_mark(rq, kMarkBuffered);
+	const bool was_direct = !has_mark(rq, kMarkCopied);
 
 	if (result > 0) {
 		rq->done_bytes += static_cast<uint32_t>(result);
@@ -163,9 +164,9 @@ void Target::io_done(ploop_rq *rq, int64_t result)
 	// What could not be done without waiting is done by the host's worker.
 	if (was_inline && result < 0 && result != -kENOSPC && result != -kEIO)
 		return continue_io(rq);
-	// Direct I/O has rules of its own for memory and length; the page cache has none.
+	// Direct I/O has rules of its own for memory and length; a copy meets them.
 	if (was_direct && (result == -kEINVAL || result == -kEOPNOTSUPP || result == -kEAGAIN)) {
-		set_mark(rq, kMarkBuffered);
+		set_mark(rq, kMarkCopied);
 		return continue_io(rq);
 	}
 	// No progress and no error: the file was cut short behind our back.
@@ -201,13 +202,20 @@ void Target::io_ended(ploop_rq *rq, Status status)
 
 void Target::work()
 {
+	bool more = true;
+
 	handle_signals();
-	do {
+	for (unsigned int pass = 0; more && pass < kPassesMost; pass++) {
 		while (ploop_rq *rq = ready_.pop())
 			dispatch(rq);
 		run_parts();
-	} while (take_inboxes() || !ready_.empty());
-	if (stop_ != Stop::none)
+		more = take_inboxes() || !ready_.empty();
+	}
+	// Under a load that never lets up signals have their turn, too, and so have
+	// others on this processor.
+	if (more)
+		ph_kick(host_);
+	else if (stop_ != Stop::none)
 		advance_stop();
 	publish_counters();
 }
@@ -243,8 +251,7 @@ void Target::handle_signals()
 bool Target::take_inboxes()
 {
 	ploop_node *operations = ph_list_take(&operations_);
-	ploop_node *requests = ph_list_take(&inbox_);
-	ploop_node *in_order = nullptr;
+	ploop_node *requests = oldest_first(ph_list_take(&inbox_));
 	const bool any = operations != nullptr || requests != nullptr;
 
 	// Operations touch parts that do not care for their order among each other.
@@ -256,12 +263,6 @@ bool Target::take_inboxes()
 	while (requests != nullptr) {
 		ploop_node *const node = requests;
 		requests = node->next;
-		node->next = in_order;
-		in_order = node;
-	}
-	while (in_order != nullptr) {
-		ploop_node *const node = in_order;
-		in_order = node->next;
 		ready_.push(request_of(node));
 	}
 	return any;

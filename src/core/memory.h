@@ -11,6 +11,12 @@
 
 namespace ploop {
 
+// What ph_alloc() promises for so many bytes.
+constexpr size_t alignment_of_alloc(size_t bytes)
+{
+	return bytes >= 4096 ? 64 : alignof(uint64_t);
+}
+
 // Owns one object, or nothing.
 template <class Type>
 class Owned {
@@ -45,6 +51,7 @@ template <class Type, class... Arguments>
 Owned<Type> make_owned(Arguments &&...arguments)
 {
 	static_assert(sizeof(Type) <= PLOOP_ALLOC_MAX);
+	static_assert(alignof(Type) <= alignment_of_alloc(sizeof(Type)));
 	void *memory = ph_alloc(sizeof(Type));
 	if (memory == nullptr)
 		return Owned<Type>();

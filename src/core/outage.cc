@@ -29,18 +29,12 @@ void Outage::collect()
 
 void Outage::take_in(ploop_node *newest_first)
 {
-	ploop_node *oldest_first = nullptr;
+	ploop_node *node = oldest_first(newest_first);
 	bool probe_came_back = false;
 
-	while (newest_first != nullptr) {
-		ploop_node *const node = newest_first;
-		newest_first = node->next;
-		node->next = oldest_first;
-		oldest_first = node;
-	}
-	while (oldest_first != nullptr) {
-		ploop_rq *const rq = request_of(oldest_first);
-		oldest_first = oldest_first->next;
+	while (node != nullptr) {
+		ploop_rq *const rq = request_of(node);
+		node = node->next;
 		if (has_mark(rq, kMarkProbe)) {
 			clear_mark(rq, kMarkProbe);
 			probe_came_back = true;
@@ -67,6 +61,7 @@ void Outage::accept(ploop_rq *rq)
 	}
 	if (target_.error_if_no_space_.load_relaxed() || expired(rq->parked_at_ms))
 		return end_with_enospc(rq);
+	clear_mark(rq, kMarkRetried); // of a suspend that was undone
 	parked_.insert_by_arrival(rq);
 }
 
@@ -152,11 +147,12 @@ void Outage::begin()
 }
 
 // From now on those who park do not wake the worker: the timer does. But while
-// the probe of an earlier outage is under way its return must be noticed.
+// the probe of an earlier outage is under way its return must be noticed; and the
+// first to wait must be, because its timeout runs.
 void Outage::wait_for_timer()
 {
 	ph_timer_arm(target_.host_, PLOOP_TIMER_RETRY, delay_ms_);
-	if (probing_ == Probing::nothing)
+	if (probing_ == Probing::nothing && !parked_.empty())
 		lot_.be_quiet();
 }
 

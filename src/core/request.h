@@ -19,10 +19,10 @@ enum class Stage : uint8_t {
 };
 
 enum Mark : uint8_t {
-	kMarkInline = 1,   // the last try was in the submitter's context
-	kMarkBuffered = 2, // goes through the page cache from now on
-	kMarkProbe = 4,	   // its outcome tells whether there is space again
-	kMarkRetried = 8,  // had its one retry of a flushing suspend
+	kMarkInline = 1,  // the last try was in the submitter's context
+	kMarkCopied = 2,  // the host copies its data from now on
+	kMarkProbe = 4,	  // its outcome tells whether there is space again
+	kMarkRetried = 8, // had its one retry of a flushing suspend
 };
 
 constexpr uint32_t kNoEpoch = ~0u;
@@ -32,6 +32,20 @@ inline ploop_rq *request_of(ploop_node *node)
 {
 	return reinterpret_cast<ploop_rq *>(reinterpret_cast<char *>(node) -
 					    offsetof(ploop_rq, node));
+}
+
+// A lockless list is taken newest first; this turns it round.
+inline ploop_node *oldest_first(ploop_node *newest)
+{
+	ploop_node *oldest = nullptr;
+
+	while (newest != nullptr) {
+		ploop_node *const node = newest;
+		newest = node->next;
+		node->next = oldest;
+		oldest = node;
+	}
+	return oldest;
 }
 
 inline Stage stage_of(const ploop_rq *rq)

@@ -31,6 +31,7 @@ public:
 			used_.set(i);
 		nr_used_ = 0;
 		search_from_ = reserved;
+		avoided_ = false;
 	}
 
 	uint64_t limit() const { return used_.length(); }
@@ -42,9 +43,8 @@ public:
 	// Marks it as taken; false if it was already, or cannot be told.
 	bool claim(FileCluster cluster)
 	{
-		if (cluster.raw() >= used_.length() || used_.test(cluster.raw()))
+		if (cluster.raw() >= used_.length() || used_.test_and_set(cluster.raw()))
 			return false;
-		used_.set(cluster.raw());
 		nr_used_++;
 		return true;
 	}
@@ -86,8 +86,19 @@ public:
 	// The next take() begins behind this one, which the host could not write.
 	void avoid(FileCluster cluster)
 	{
-		if (search_from_ == cluster.raw())
-			search_from_ = uint64_t{cluster.raw()} + 1;
+		if (search_from_ != cluster.raw())
+			return;
+		search_from_ = uint64_t{cluster.raw()} + 1;
+		avoided_ = true;
+	}
+
+	// What was avoided may be handed out again; false if nothing was.
+	bool forget_avoided()
+	{
+		if (!std::exchange(avoided_, false))
+			return false;
+		search_from_ = reserved_;
+		return true;
 	}
 
 	// Does the cluster read as zeros, durably so once the file is synced?
@@ -120,7 +131,8 @@ private:
 	Bitmap zero_;
 	uint64_t end_ = 0;
 	uint64_t nr_used_ = 0;
-	uint64_t search_from_ = 0; // no free cluster is below
+	uint64_t search_from_ = 0; // no free cluster is below, but for those avoided
+	bool avoided_ = false;
 	uint32_t reserved_ = 0;
 };
 

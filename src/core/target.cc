@@ -187,6 +187,14 @@ Status Target::mark_in_use(Text &error)
 		return {};
 	marked_by_us_ = true; // even if only its sync fails, and the next resume finds it
 	const Status status = image_.write_in_use(kInUse);
+	if (status.no_space()) {
+		// A host that copies on write has no room for it now. What is mapped
+		// can be used all the same, and that is worth more than the mark.
+		ph_log(host_, PLOOP_LOG_WARNING,
+		       "no space for the in-use mark: other programs may take the image for "
+		       "closed; free some");
+		return {};
+	}
 	if (!status.ok())
 		error << "the in-use mark cannot be written";
 	return status;
@@ -314,8 +322,7 @@ void Target::stop_committed()
 
 void Target::stop_trim()
 {
-	const uint64_t end =
-		geometry_.offset_of(FileCluster(static_cast<uint32_t>(space_.taken_end())));
+	const uint64_t end = space_.taken_end() * geometry_.cluster_bytes();
 
 	if (image_.facts().block_device || image_.larger_than(space_.limit()) ||
 	    ph_file_size(image_.file()) <= end)

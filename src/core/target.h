@@ -98,6 +98,9 @@ public:
 	uint64_t position(const ploop_rq *rq) const { return rq->sector + skip_sectors_; }
 
 	static constexpr uint32_t kCommitDelayMs = 5000;
+	// Of one run of the worker; then it begins anew.
+	static constexpr unsigned int kPassesMost = 16;
+	static constexpr size_t kCacheLine = 64;
 
 private:
 	friend class Writer;
@@ -189,8 +192,9 @@ private:
 	Atomic<int> gate_;
 	Map map_;
 
-	// Pushed to by everybody, taken by the worker.
-	ploop_list inbox_ = {};
+	// Pushed to by everybody, taken by the worker. On a line of its own, or each
+	// push would take that of the map and the gate from all who read them.
+	alignas(kCacheLine) ploop_list inbox_ = {};
 	ploop_list operations_ = {};
 	Atomic<uint32_t> signals_;
 	Atomic<uint8_t> suspending_;
@@ -198,7 +202,7 @@ private:
 	Counters counters_;
 
 	// The worker's.
-	Space space_;
+	alignas(kCacheLine) Space space_;
 	RequestQueue ready_;
 	Writer writer_;
 	Committer committer_;

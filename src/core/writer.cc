@@ -238,8 +238,12 @@ void Writer::grow(ploop_rq *rq)
 {
 	const uint64_t end = target_.space_.end();
 
-	if (target_.image_.facts().block_device || end >= target_.space_.limit())
+	if (target_.image_.facts().block_device || end >= target_.space_.limit()) {
+		// What the host could not write once, it may be able to by now.
+		if (target_.space_.forget_avoided())
+			return target_.again(rq);
 		return no_space(rq);
+	}
 	waiting_space_.push(rq);
 	if (grow_.running())
 		return;

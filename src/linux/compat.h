@@ -37,17 +37,20 @@ static inline bool compat_table_is_writable(struct dm_table *table)
 #endif
 
 /*
- * Must pages not change while they are on their way to @inode's data? Since
- * 6.10 btrfs says so in the mapping, for inodes with checksums; before, it only
- * handled its own page cache, so every inode of it has to count.
+ * Must pages not change while they are on their way to the data of @inode, a
+ * block device's or a file's? Since 6.10 btrfs says so in the mapping, for inodes
+ * with checksums; before, it only handled its own page cache, so every inode of
+ * it has to count.
  */
 static inline bool compat_inode_needs_stable_pages(const struct inode *inode)
 {
 	const struct super_block *sb = inode->i_sb;
+	struct block_device *bdev =
+		S_ISBLK(inode->i_mode) ? I_BDEV((struct inode *)inode) : sb->s_bdev;
 
 	if (sb->s_iflags & SB_I_STABLE_WRITES)
 		return true;
-	if (sb->s_bdev && bdev_stable_writes(sb->s_bdev))
+	if (bdev && bdev_stable_writes(bdev))
 		return true;
 #if PLOOP_KERNEL_SINCE(6, 10)
 	return mapping_stable_writes(inode->i_mapping);

@@ -16,6 +16,7 @@
 #include <linux/cred.h>
 #include <linux/device-mapper.h>
 #include <linux/fs.h>
+#include <linux/mutex.h>
 #include <linux/percpu-refcount.h>
 #include <linux/sched/mm.h>
 #include <linux/spinlock.h>
@@ -107,6 +108,10 @@ struct ploop_file {
 	struct ploop_host *host;
 	u32 dio_align;		/* bytes; 0: no direct I/O */
 	bool inline_ok;		/* direct I/O with IOCB_NOWAIT can be tried */
+	errseq_t synced;	/* the errors of writeback that PLOOP_OP_SYNC has told */
+	/* Held by whoever changes a part of a block, and while @bounce is used. */
+	struct mutex partial_lock;
+	void *bounce;		/* PLOOP_ALLOC_MAX bytes, with direct I/O only */
 };
 
 /* Can a transfer between @offset and @offset + @bytes be direct? */
@@ -159,6 +164,32 @@ static inline void ploop_bracket_leave(struct ploop_bracket *bracket)
  * Inside the bracket; @ki_flags is all the flags there are.
  */
 ssize_t ploop_file_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *iter, int ki_flags);
+/*
+ * The same, by memory of our own where the file has direct I/O, else through the
+ * page cache with @cached_flags: any alignment of offset, length and memory.
+ * With IOCB_DSYNC no error of writeback is missed, whoever else syncs the file.
+ */
+ssize_t ploop_file_copy(struct ploop_file *file, loff_t *pos, struct iov_iter *iter,
+			int cached_flags);
+/* PLOOP_OP_SYNC. Never two at a time of one file. */
+int ploop_file_sync(struct ploop_file *file);
+
+/*
+ * bounce.c: the way of ploop_file_copy() by memory of our own. Process context,
+ * inside the bracket; ploop_bounce_rw() takes the file's partial_lock.
+ *
+ * ploop_bounce_init() tries a direct read, and sets dio_align to 0 if the file
+ * refuses: an overlay says yes to what the file system below it has not.
+ */
+int ploop_bounce_init(struct ploop_file *file);
+void ploop_bounce_exit(struct ploop_file *file);
+ssize_t ploop_bounce_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *iter);
+
+/* Pages that @bytes of ph_alloc(), at most PLOOP_ALLOC_MAX, can touch. */
+#define PLOOP_BUFFER_PIECES (PLOOP_ALLOC_MAX / PAGE_SIZE + 1)
+
+/* Describes such memory, contiguous or mapped; returns the number of pieces. */
+unsigned int ploop_buffer_map(void *memory, size_t bytes, struct bio_vec *bvecs);
 
 /* What the core hears of an error: a quota is a shortage of space like any other. */
 static inline s64 ploop_result(s64 result)

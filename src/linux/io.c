@@ -2,8 +2,8 @@
 /*
  * Requests on files: the file system below works on the request's own pages.
  *
- * A transfer is a kiocb in the request's per-bio data, or, through the page
- * cache, a synchronous one on a worker's stack. The bio is never changed, so
+ * A transfer is a kiocb in the request's per-bio data, or, where the data has to
+ * be copied, a synchronous one on a worker's stack. The bio is never changed, so
  * any part of it can be transferred any number of times.
  */
 #include <linux/bio.h>
@@ -236,18 +236,14 @@ static void ploop_io_direct(struct ploop_bio *pb, struct iov_iter *iter)
 		ploop_iocb_finish(pb, result);
 }
 
-/*
- * A write through the page cache goes to the disk before it is told as done: an
- * error found later, by writeback, would find us without the data.
- */
-static void ploop_io_buffered(struct ploop_bio *pb, struct iov_iter *iter)
+static void ploop_io_copied(struct ploop_bio *pb, struct iov_iter *iter)
 {
 	struct ploop_bracket bracket;
 	loff_t pos = pb->offset;
 	ssize_t result;
 
 	ploop_bracket_enter(pb->file->host, &bracket);
-	result = ploop_file_rw(pb->file, &pos, iter, ploop_io_is_write(pb) ? IOCB_DSYNC : 0);
+	result = ploop_file_copy(pb->file, &pos, iter, IOCB_DSYNC);
 	ploop_bracket_leave(&bracket);
 
 	pc_rq_done(&pb->rq, ploop_result(result));
@@ -259,13 +255,13 @@ static void ploop_io_work(struct work_struct *work)
 	const struct ploop_file *file = pb->file;
 	struct iov_iter iter;
 
-	if (!(pb->flags & PLOOP_IO_BUFFERED) &&
+	if (!(pb->flags & PLOOP_IO_COPIED) &&
 	    ploop_file_can_direct(file, pb->offset, pb->bytes) &&
 	    ploop_io_iter(pb, &iter, file->dio_align)) {
 		ploop_io_direct(pb, &iter);
 	} else {
 		ploop_io_iter(pb, &iter, 1);
-		ploop_io_buffered(pb, &iter);
+		ploop_io_copied(pb, &iter);
 	}
 }
 

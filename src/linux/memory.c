@@ -2,8 +2,9 @@
 /*
  * Memory. Contiguous if it can be had, which makes one segment of it in I/O;
  * pieces of more than a page fall back to mapped pages. Both are aligned to a
- * page if their size is a multiple of one: kmalloc() aligns powers of two to
- * themselves and takes whole pages for what is larger than two of them.
+ * page if their size is a multiple of one, and to a cache line if it is larger
+ * than one: kmalloc() aligns powers of two to themselves, has no other sizes
+ * between a page and two, and takes whole pages for what is larger.
  */
 #include <linux/mm.h>
 #include <linux/slab.h>

@@ -11,14 +11,11 @@
 
 #include "internal.h"
 
-/* Pages that a buffer of PLOOP_ALLOC_MAX bytes touches. */
-#define PLOOP_OP_PAGES (PLOOP_ALLOC_MAX / PAGE_SIZE + 1)
-
 struct ploop_host_op {
 	struct ploop_op op;
 	struct ploop_host *host;
 	struct work_struct work;
-	struct bio_vec bvecs[PLOOP_OP_PAGES];
+	struct bio_vec bvecs[PLOOP_BUFFER_PIECES];
 };
 
 static struct ploop_host_op *ploop_host_op(struct ploop_op *op)
@@ -26,34 +23,19 @@ static struct ploop_host_op *ploop_host_op(struct ploop_op *op)
 	return container_of(op, struct ploop_host_op, op);
 }
 
-/* Describes the buffer's memory, contiguous or mapped, and returns the number of pieces. */
-static unsigned int ploop_op_map(struct ploop_host_op *hop)
+/* Moves what it can: direct if the file takes it, else copied. */
+static ssize_t ploop_op_move(struct ploop_file *file, loff_t *pos, struct iov_iter *iter,
+			     int cached_flags)
 {
-	char *memory = hop->op.buffer;
-	size_t left = hop->op.bytes;
-	unsigned int pieces = 0;
+	const size_t count = iov_iter_count(iter);
+	ssize_t ret = -EINVAL;
 
-	if (!is_vmalloc_addr(memory)) {
-		hop->bvecs[0] = (struct bio_vec) {
-			.bv_page = virt_to_page(memory),
-			.bv_offset = offset_in_page(memory),
-			.bv_len = left,
-		};
-		return 1;
-	}
-
-	while (left) {
-		size_t bytes = min_t(size_t, left, PAGE_SIZE - offset_in_page(memory));
-
-		hop->bvecs[pieces++] = (struct bio_vec) {
-			.bv_page = vmalloc_to_page(memory),
-			.bv_offset = offset_in_page(memory),
-			.bv_len = bytes,
-		};
-		memory += bytes;
-		left -= bytes;
-	}
-	return pieces;
+	if (ploop_file_can_direct(file, *pos, count))
+		ret = ploop_file_rw(file, pos, iter, IOCB_DIRECT);
+	if (ret != -EINVAL && ret != -EOPNOTSUPP)
+		return ret;
+	iov_iter_revert(iter, count - iov_iter_count(iter));
+	return ploop_file_copy(file, pos, iter, cached_flags);
 }
 
 /* Moves the buffer's bytes, all of them unless an error or the end of the file comes first. */
@@ -70,17 +52,13 @@ static s64 ploop_op_rw(struct ploop_host_op *hop)
 	if (WARN_ON_ONCE(op->bytes > PLOOP_ALLOC_MAX))
 		return -EINVAL;
 
-	iov_iter_bvec(&iter, write ? ITER_SOURCE : ITER_DEST, hop->bvecs, ploop_op_map(hop),
-		      op->bytes);
+	iov_iter_bvec(&iter, write ? ITER_SOURCE : ITER_DEST, hop->bvecs,
+		      ploop_buffer_map(op->buffer, op->bytes, hop->bvecs), op->bytes);
 	do {
-		int ki_flags = 0;
-
-		if (op->kind != PLOOP_OP_WRITE_BUFFERED &&
-		    ploop_file_can_direct(file, pos, iov_iter_count(&iter)) &&
-		    IS_ALIGNED((uintptr_t)op->buffer + done, SECTOR_SIZE))
-			ki_flags = IOCB_DIRECT;
-		/* A direct read cut short by the file's end goes on buffered, and finds nothing. */
-		ret = ploop_file_rw(file, &pos, &iter, ki_flags);
+		if (op->kind == PLOOP_OP_WRITE_BUFFERED)
+			ret = ploop_file_rw(file, &pos, &iter, 0);
+		else
+			ret = ploop_op_move(file, &pos, &iter, 0);
 		if (ret > 0)
 			done += ret;
 	} while (ret > 0 && iov_iter_count(&iter));
@@ -96,7 +74,7 @@ static s64 ploop_op_write_zeroes(struct ploop_host_op *hop)
 	ssize_t ret = 0;
 	unsigned int i;
 
-	for (i = 0; i < PLOOP_OP_PAGES; i++) {
+	for (i = 0; i < PLOOP_BUFFER_PIECES; i++) {
 		hop->bvecs[i] = (struct bio_vec) {
 			.bv_page = ZERO_PAGE(0),
 			.bv_len = PAGE_SIZE,
@@ -107,11 +85,9 @@ static s64 ploop_op_write_zeroes(struct ploop_host_op *hop)
 		size_t bytes = min_t(u64, left, PLOOP_ALLOC_MAX);
 		struct iov_iter iter;
 
-		iov_iter_bvec(&iter, ITER_SOURCE, hop->bvecs, PLOOP_OP_PAGES, bytes);
+		iov_iter_bvec(&iter, ITER_SOURCE, hop->bvecs, PLOOP_BUFFER_PIECES, bytes);
 		/* Buffered ones go to the disk: writeback would tell an error to a later sync. */
-		ret = ploop_file_rw(op->file, &pos, &iter,
-				    ploop_file_can_direct(op->file, pos, bytes) ? IOCB_DIRECT
-										: IOCB_DSYNC);
+		ret = ploop_op_move(op->file, &pos, &iter, IOCB_DSYNC);
 		if (ret <= 0)
 			break;
 		left -= ret;
@@ -131,15 +107,20 @@ static s64 ploop_op_truncate(struct ploop_op *op)
 	return vfs_truncate(&filp->f_path, op->offset);
 }
 
+/* Does it change a part of a block, of which a request may write another part? */
+static bool ploop_op_is_partial(const struct ploop_op *op)
+{
+	return op->file->dio_align && !IS_ALIGNED(op->offset | op->bytes, op->file->dio_align);
+}
+
 static s64 ploop_op_fallocate(struct ploop_op *op)
 {
 	struct file *filp = op->file->file;
 	const bool regular = S_ISREG(file_inode(filp)->i_mode);
-	int mode = 0;
+	int mode;
+	int ret;
 
 	switch (op->kind) {
-	case PLOOP_OP_ALLOCATE:
-		break;
 	case PLOOP_OP_RESERVE:
 		mode = FALLOC_FL_KEEP_SIZE;
 		break;
@@ -155,7 +136,14 @@ static s64 ploop_op_fallocate(struct ploop_op *op)
 	/* A block device has all the space it will ever have. */
 	if (!regular && !(mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
 		return -EOPNOTSUPP;
-	return vfs_fallocate(filp, mode, op->offset, op->bytes);
+	if (ploop_op_is_partial(op)) {
+		mutex_lock(&op->file->partial_lock);
+		ret = vfs_fallocate(filp, mode, op->offset, op->bytes);
+		mutex_unlock(&op->file->partial_lock);
+	} else {
+		ret = vfs_fallocate(filp, mode, op->offset, op->bytes);
+	}
+	return ret;
 }
 
 static s64 ploop_op_free_space(struct ploop_op *op)
@@ -179,10 +167,9 @@ static s64 ploop_op_run(struct ploop_host_op *hop)
 	case PLOOP_OP_WRITE_BUFFERED:
 		return ploop_op_rw(hop);
 	case PLOOP_OP_SYNC:
-		return vfs_fsync(hop->op.file->file, 1);
+		return ploop_file_sync(hop->op.file);
 	case PLOOP_OP_TRUNCATE:
 		return ploop_op_truncate(&hop->op);
-	case PLOOP_OP_ALLOCATE:
 	case PLOOP_OP_RESERVE:
 	case PLOOP_OP_PUNCH:
 	case PLOOP_OP_ZERO:

@@ -210,10 +210,6 @@ int64_t ploop_host::run_op(const ploop_op &op)
 		return 0;
 	case PLOOP_OP_RESERVE:
 		return 0;
-	case PLOOP_OP_ALLOCATE:
-		file.size = std::max(file.size, op.offset + op.bytes);
-		file.changes++;
-		return 0;
 	case PLOOP_OP_PUNCH:
 	case PLOOP_OP_ZERO:
 	case PLOOP_OP_WRITE_ZEROES:
@@ -263,15 +259,21 @@ void ploop_host::end(const Io &io)
 
 namespace {
 
-// Before each piece of memory lies its size.
-constexpr size_t kSizeRoom = 4096;
+// Before each piece of memory lies its size, in as much room as the piece has to
+// be aligned to.
+constexpr size_t room_of(size_t bytes)
+{
+	if (bytes % 4096 == 0)
+		return 4096;
+	return bytes > 4096 ? 64 : 16;
+}
 
 } // namespace
 
 void *ph_alloc(size_t bytes)
 {
 	FUZZ_EXPECT(bytes > 0 && bytes <= PLOOP_ALLOC_MAX, "ph_alloc of " + std::to_string(bytes));
-	const size_t room = bytes % 4096 == 0 ? kSizeRoom : 16;
+	const size_t room = room_of(bytes);
 	void *base = nullptr;
 	if (posix_memalign(&base, room, room + bytes) != 0)
 		fuzz::fail("out of memory");
@@ -291,7 +293,7 @@ void ph_free(void *memory)
 		return;
 	memcpy(&bytes, static_cast<uint8_t *>(memory) - sizeof(bytes), sizeof(bytes));
 	Memory::live_bytes -= bytes;
-	free(static_cast<uint8_t *>(memory) - (bytes % 4096 == 0 ? kSizeRoom : 16));
+	free(static_cast<uint8_t *>(memory) - room_of(bytes));
 }
 
 bool ph_list_push(ploop_list *list, ploop_node *node)
@@ -464,7 +466,7 @@ void ph_rq_io(ploop_rq *rq, ploop_file *file, uint64_t offset, uint32_t skip, ui
 	ploop_host *const host = fuzz::the_host;
 	fuzz::Request *const request = static_cast<fuzz::Request *>(rq);
 	const ploop_host::Io io = {nullptr, request, offset,
-				   skip,    bytes,   (flags & PLOOP_IO_BUFFERED) != 0};
+				   skip,    bytes,   (flags & PLOOP_IO_COPIED) != 0};
 
 	FUZZ_EXPECT(!request->ended, "I/O for a request that has ended");
 	FUZZ_EXPECT(bytes > 0 && uint64_t{skip} + bytes <= request->data.size(),

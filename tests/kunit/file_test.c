@@ -256,13 +256,38 @@ static void write_is_direct_where_it_can(struct kunit *test)
 	/* Beyond the end. */
 	write_and_read(test, PLOOP_OP_WRITE, file, FILE_BYTES + 65536, PLOOP_ALLOC_MAX, data, 0);
 	KUNIT_EXPECT_EQ(test, ph_file_size(file), FILE_BYTES + 131072ull);
+	/* Off the alignment, too, by way of memory of our own. */
+	write_and_read(test, PLOOP_OP_WRITE, file, 1000, 5000, data, 7);
+	write_and_read(test, PLOOP_OP_WRITE, file, 10, 1, data, 9);
+	write_and_read(test, PLOOP_OP_WRITE, file, 500, PLOOP_ALLOC_MAX, data, 11);
 	if (fs_of(test)->direct)
 		KUNIT_EXPECT_EQ(test, file->file->f_mapping->nrpages, 0ul);
-	/* Off the alignment it is not. */
-	write_and_read(test, PLOOP_OP_WRITE, file, 1000, 5000, data, 7);
-	KUNIT_EXPECT_GT(test, file->file->f_mapping->nrpages, 0ul);
+	else
+		KUNIT_EXPECT_GT(test, file->file->f_mapping->nrpages, 0ul);
+	/* The neighbours are as they were. */
+	KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance_of(test), PLOOP_OP_READ, file, 0, 10,
+					   data), 10ll);
+	KUNIT_EXPECT_EQ(test, wrong_bytes(data, 0, 10, 0), 0ull);
+	KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance_of(test), PLOOP_OP_READ, file, 11, 489,
+					   data), 489ll);
+	KUNIT_EXPECT_EQ(test, wrong_bytes(data, 11, 489, 0), 0ull);
 	ph_free(page);
 	ph_free(data);
+	ph_file_close(file);
+}
+
+/* An open file tells an error of writeback once, and not always to us. */
+static void sync_misses_no_error(struct kunit *test)
+{
+	struct ploop_file *file = made(test, FILE_BYTES);
+	struct ploop_double *instance = instance_of(test);
+
+	KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance, PLOOP_OP_SYNC, file, 0, 0, NULL), 0ll);
+	mapping_set_error(file->file->f_mapping, -EIO);
+	vfs_fsync(file->file, 1);
+	KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance, PLOOP_OP_SYNC, file, 0, 0, NULL),
+			(s64)-EIO);
+	KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance, PLOOP_OP_SYNC, file, 0, 0, NULL), 0ll);
 	ph_file_close(file);
 }
 
@@ -340,23 +365,24 @@ static void truncate_both_ways(struct kunit *test)
 	ph_file_close(file);
 }
 
-static void allocate_and_reserve(struct kunit *test)
+static void reserve_takes_space(struct kunit *test)
 {
 	struct ploop_file *file = made(test, 65536);
 	s64 free[3];
 
 	free[0] = run(test, PLOOP_OP_FREE_SPACE, file, 0, 0);
 	KUNIT_EXPECT_GT(test, free[0], 4ll << 20);
-	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_ALLOCATE, file, 65536, FILE_BYTES), 0ll);
-	KUNIT_EXPECT_EQ(test, ph_file_size(file), 65536ull + FILE_BYTES);
+	/* Within the file, which has nothing there yet, and beyond its end, which stays. */
+	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_TRUNCATE, file, 65536 + FILE_BYTES, 0), 0ll);
+	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_RESERVE, file, 65536, FILE_BYTES), 0ll);
 	free[1] = run(test, PLOOP_OP_FREE_SPACE, file, 0, 0);
 	KUNIT_EXPECT_LE(test, free[1], free[0] - FILE_BYTES);
+	KUNIT_EXPECT_EQ(test, zeros(test, file, 65536, FILE_BYTES), (u64)FILE_BYTES);
 
 	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_RESERVE, file, 2 * FILE_BYTES, FILE_BYTES), 0ll);
 	KUNIT_EXPECT_EQ(test, ph_file_size(file), 65536ull + FILE_BYTES);
 	free[2] = run(test, PLOOP_OP_FREE_SPACE, file, 0, 0);
 	KUNIT_EXPECT_LE(test, free[2], free[1] - FILE_BYTES);
-	KUNIT_EXPECT_EQ(test, zeros(test, file, 65536, FILE_BYTES), (u64)FILE_BYTES);
 	ph_file_close(file);
 }
 
@@ -411,7 +437,7 @@ static void block_device(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_SYNC, file, 0, 0), 0ll);
 	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_TRUNCATE, file, 0, 0), (s64)-EOPNOTSUPP);
-	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_ALLOCATE, file, 0, 4096), (s64)-EOPNOTSUPP);
+	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_RESERVE, file, 0, 4096), (s64)-EOPNOTSUPP);
 	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_FREE_SPACE, file, 0, 0), (s64)-EOPNOTSUPP);
 	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_WRITE_ZEROES, file, 65536, 65536), 65536ll);
 	KUNIT_EXPECT_EQ(test, zeros(test, file, 65536, 65536), 65536ull);
@@ -429,7 +455,7 @@ static void full_file_system(struct kunit *test)
 	u64 offset = 0;
 
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, data);
-	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_ALLOCATE, file, 0, 16 << 20), (s64)-ENOSPC);
+	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_RESERVE, file, 0, 16 << 20), (s64)-ENOSPC);
 	while (offset < 16 << 20) {
 		written = ploop_run_op(test, instance_of(test), PLOOP_OP_WRITE, file, offset,
 				       PLOOP_ALLOC_MAX, data);
@@ -456,6 +482,8 @@ static void quota_is_want_of_space(struct kunit *test)
 	u8 *data;
 
 	KUNIT_ASSERT_EQ(test, ph_file_open(instance->host, path, -1, true, &facts, &file), 0);
+	/* A write that fails beyond the end gives back what was reserved there. */
+	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_TRUNCATE, file, 2 << 20, 0), 0ll);
 	user = prepare_creds();
 	data = ph_alloc(PLOOP_ALLOC_MAX);
 	KUNIT_EXPECT_NOT_ERR_OR_NULL(test, user);
@@ -465,7 +493,7 @@ static void quota_is_want_of_space(struct kunit *test)
 		user->cap_effective = CAP_EMPTY_SET;
 		instance->host->cred = user;
 		KUNIT_EXPECT_GT(test, run(test, PLOOP_OP_FREE_SPACE, file, 0, 0), 4ll << 20);
-		KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_ALLOCATE, file, 0, 1 << 20),
+		KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_RESERVE, file, 0, 1 << 20),
 				(s64)-ENOSPC);
 		KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance, PLOOP_OP_WRITE, file, 1 << 20,
 						   PLOOP_ALLOC_MAX, data), (s64)-ENOSPC);
@@ -477,7 +505,7 @@ static void quota_is_want_of_space(struct kunit *test)
 		instance->host->cred = root;
 	}
 	/* Root may do all that. */
-	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_ALLOCATE, file, 0, 1 << 20), 0ll);
+	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_RESERVE, file, 0, 1 << 20), 0ll);
 	if (user)
 		put_cred(user);
 	ph_free(data);
@@ -505,11 +533,12 @@ static struct kunit_case file_cases[] = {
 	KUNIT_CASE_PARAM(open_by_descriptor, ploop_host_fs_next),
 	KUNIT_CASE(open_refuses),
 	KUNIT_CASE_PARAM(write_is_direct_where_it_can, ploop_host_fs_next),
+	KUNIT_CASE_PARAM(sync_misses_no_error, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(write_buffered_anywhere, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(buffer_of_mapped_pages, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(read_is_short_at_the_end, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(truncate_both_ways, ploop_host_fs_next),
-	KUNIT_CASE_PARAM(allocate_and_reserve, ploop_host_fs_next),
+	KUNIT_CASE_PARAM(reserve_takes_space, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(punch_and_zero, ploop_host_fs_next),
 	KUNIT_CASE(block_device),
 	KUNIT_CASE(full_file_system),

@@ -11,10 +11,13 @@ namespace {
 
 using Lot = ploop::ParkLot<ploop::HostAtomics, ploop_node>;
 using Events = ploop::EventCount<ploop::HostAtomics>;
+using Number = ploop::Atomic<uint64_t>;
 
 static_assert(sizeof(Lot) <= sizeof(ploop_park_probe) && alignof(Lot) <= alignof(ploop_park_probe));
 static_assert(sizeof(Events) <= sizeof(ploop_event_probe) &&
 	      alignof(Events) <= alignof(ploop_event_probe));
+static_assert(sizeof(Number) <= sizeof(ploop_atomic_probe) &&
+	      alignof(Number) <= alignof(ploop_atomic_probe));
 
 Lot &lot_of(ploop_park_probe *probe)
 {
@@ -24,6 +27,11 @@ Lot &lot_of(ploop_park_probe *probe)
 Events &events_of(ploop_event_probe *probe)
 {
 	return *reinterpret_cast<Events *>(probe->room);
+}
+
+Number &number_of(ploop_atomic_probe *probe)
+{
+	return *reinterpret_cast<Number *>(probe->room);
 }
 
 struct Reply {
@@ -88,6 +96,21 @@ bool ploop_event_probe_tell(ploop_event_probe *probe, bool fits)
 	Reply reply{fits};
 
 	return ploop::tell_events(lines, reply);
+}
+
+void ploop_atomic_probe_init(ploop_atomic_probe *probe)
+{
+	new (probe->room) Number;
+}
+
+void ploop_atomic_probe_add(ploop_atomic_probe *probe, uint64_t by)
+{
+	number_of(probe).add_relaxed(by);
+}
+
+uint64_t ploop_atomic_probe_take(ploop_atomic_probe *probe)
+{
+	return number_of(probe).exchange_acquire(0);
 }
 
 } // extern "C"

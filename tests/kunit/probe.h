@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The core's lockless protocols, as they ship, for suites in C.
+ * The core's lockless protocols and atomic words, as they ship, for suites in C.
  */
 #ifndef PLOOP_KUNIT_PROBE_H
 #define PLOOP_KUNIT_PROBE_H
@@ -31,6 +31,15 @@ uint64_t ploop_event_probe_raised(struct ploop_event_probe *probe);
 uint64_t ploop_event_probe_acknowledged(struct ploop_event_probe *probe);
 /* True if there was a reply; it is lost unless it @fits. */
 bool ploop_event_probe_tell(struct ploop_event_probe *probe, bool fits);
+
+/* An Atomic of src/core/atomics.h, to which many add and from which one takes. */
+struct ploop_atomic_probe {
+	uint64_t room[1];
+};
+
+void ploop_atomic_probe_init(struct ploop_atomic_probe *probe);
+void ploop_atomic_probe_add(struct ploop_atomic_probe *probe, uint64_t by);
+uint64_t ploop_atomic_probe_take(struct ploop_atomic_probe *probe);
 
 PLOOP_END_C
 

@@ -279,14 +279,14 @@ static s64 transfer(struct ploop_double_rq *drq, struct ploop_file *file, u64 of
 	return drq->result;
 }
 
-/* As the core goes on: what direct I/O does not take goes through the page cache. */
+/* As the core goes on: what direct I/O does not take is copied. */
 static s64 transfer_anyway(struct ploop_double_rq *drq, struct ploop_file *file, u64 offset,
 			   u32 skip, u32 bytes, u32 flags)
 {
 	s64 result = transfer(drq, file, offset, skip, bytes, flags);
 
-	if (result == -EINVAL && !(flags & PLOOP_IO_BUFFERED))
-		result = transfer(drq, file, offset, skip, bytes, PLOOP_IO_BUFFERED);
+	if (result == -EINVAL && !(flags & PLOOP_IO_COPIED))
+		result = transfer(drq, file, offset, skip, bytes, PLOOP_IO_COPIED);
 	return result;
 }
 
@@ -366,7 +366,7 @@ static void io_of_odd_segments(struct kunit *test)
 
 static void io_through_the_page_cache(struct kunit *test)
 {
-	whole_and_split(test, odd, PLOOP_IO_BUFFERED);
+	whole_and_split(test, odd, PLOOP_IO_COPIED);
 }
 
 static void neighbours_stay(struct kunit *test)
@@ -391,7 +391,7 @@ static void read_is_short_at_the_end(struct kunit *test)
 	struct ploop_double_rq *whole = rq_new(test, REQ_OP_READ, aligned);
 
 	KUNIT_EXPECT_EQ(test, transfer(whole, file, 0, 0, DATA_BYTES, 0), 10240ll);
-	KUNIT_EXPECT_EQ(test, transfer(whole, file, 8192, 0, DATA_BYTES, PLOOP_IO_BUFFERED),
+	KUNIT_EXPECT_EQ(test, transfer(whole, file, 8192, 0, DATA_BYTES, PLOOP_IO_COPIED),
 			2048ll);
 	KUNIT_EXPECT_EQ(test, transfer(whole, file, 12288, 512, 4096, 0), 0ll);
 	rq_free(whole);

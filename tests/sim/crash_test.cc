@@ -16,6 +16,12 @@ using Scenario = void (*)(Rig &);
 // The file system of the host knows nothing of the cut: it must be all right.
 void judge(Rig &rig, Cut cut, uint64_t seed)
 {
+	// More than one of the ways in which this cut could have gone.
+	for (uint64_t other = 0; other < 6; other++) {
+		const ImageReport report =
+			check_image(rig.file.crash_image(Cut::Partial, seed * 7 + other));
+		EXPECT_TRUE(report.ok()) << report.text();
+	}
 	rig.world.power_cut(cut, seed);
 	rig.first.reset();
 	const ImageReport report = rig.report();

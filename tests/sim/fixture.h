@@ -29,6 +29,58 @@ struct Rig {
 	void stop() { device.remove(); }
 	ImageReport report() const { return check_image(file.now()); }
 
+	// Writes and waits, also for all that was begun before.
+	BioPtr write(uint64_t sector, uint32_t count, uint8_t flags = 0)
+	{
+		BioPtr bio = io.write(sector, count, flags);
+		io.wait_all();
+		return bio;
+	}
+
+	// Nothing wrong was read, and the image that is left is as it should be.
+	void stop_in_order()
+	{
+		stop();
+		EXPECT_EQ(report().text(), "") << "seed " << world.seed;
+		EXPECT_EQ(io.problem, "") << "seed " << world.seed;
+	}
+
+	// No byte of new space is left, until free_space().
+	void fill() { world.disk.capacity = world.disk.used(); }
+	void free_space() { world.disk.capacity = UINT64_MAX; }
+
+	// Where the host copies on write, an overwrite and a commit need space too: a
+	// device on such a host, with one cluster whose entry is not written yet.
+	void start_uncommitted_on_cow(const std::string &options = "")
+	{
+		world.disk.copy_on_write = true;
+		start(options);
+		write(0, 8);
+	}
+	// The same after a suspend without space; then there is space again.
+	void start_and_suspend_unwritten()
+	{
+		start_uncommitted_on_cow();
+		fill();
+		EXPECT_EQ(device.suspend(true), 0);
+		EXPECT_TRUE(has_word("dirty-suspended"));
+		free_space();
+	}
+
+	// The status says name=number.
+	uint64_t field(const std::string &name)
+	{
+		const std::string text = device.status();
+		const size_t at = text.find(" " + name + "=");
+		EXPECT_NE(at, std::string::npos) << name << " in " << text;
+		return at == std::string::npos ? ~0ull
+					       : std::stoull(text.substr(at + name.size() + 2));
+	}
+	bool has_word(const std::string &word)
+	{
+		return (device.status() + " ").find(" " + word + " ") != std::string::npos;
+	}
+
 	// Which write's data is there? 0: zeros everywhere; ~0: something else.
 	uint64_t read_id(uint64_t sector, uint32_t count)
 	{

@@ -484,8 +484,8 @@ struct Io {
 std::string Io::text() const
 {
 	static const char *const names[] = { "read", "write", "write-buffered", "sync", "truncate",
-					     "allocate", "reserve", "punch", "zero",
-					     "write-zeroes", "free-space" };
+					     "reserve", "punch", "zero", "write-zeroes",
+					     "free-space" };
 	return "io#" + std::to_string(id) + (request ? " rq-" : " ") + names[kind] + " " +
 	       handle->file.path + " " + std::to_string(offset) + "+" + std::to_string(bytes);
 }
@@ -530,12 +530,10 @@ int64_t Io::run()
 		effect.size = offset;
 		return file.change(std::move(effect), effects);
 	}
-	case PLOOP_OP_ALLOCATE:
 	case PLOOP_OP_RESERVE:
 		if (facts.block_device)
 			return -EOPNOTSUPP;
-		return file.reserve(Effect::Allocate, offset, bytes, kind == PLOOP_OP_RESERVE,
-				    effects);
+		return file.reserve(Effect::Allocate, offset, bytes, true, effects);
 	case PLOOP_OP_PUNCH: {
 		Effect effect{};
 		effect.kind = Effect::Punch;
@@ -990,7 +988,8 @@ void *World::allocate(size_t bytes, uint32_t call)
 	if (count_call(call, {}))
 		return nullptr;
 	void *memory = nullptr;
-	if (posix_memalign(&memory, bytes % 4096 ? alignof(max_align_t) : 4096, bytes))
+	const size_t align = bytes % 4096 == 0 ? 4096 : bytes > 4096 ? 64 : alignof(max_align_t);
+	if (posix_memalign(&memory, align, bytes))
 		fail("out of memory");
 	memset(memory, 0, bytes);
 	memory_[memory] = bytes;
@@ -1479,7 +1478,7 @@ void ph_rq_io(ploop_rq *rq, ploop_file *file, uint64_t offset, uint32_t skip, ui
 	io->offset = offset;
 	io->bytes = bytes;
 	io->data = request.buffer.data() + skip;
-	io->buffered = flags & PLOOP_IO_BUFFERED;
+	io->buffered = flags & PLOOP_IO_COPIED;
 	io->dsync = write && io->buffered;
 	io->done = [&request](int64_t result) {
 		request.io_pending--;

@@ -10,6 +10,7 @@
 #define TESTS_SIM_HOST_H
 
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <cstdint>
 #include <deque>
@@ -175,11 +176,12 @@ enum Call : uint32_t {
 	CALL_OP_NEW = 1u << 1,
 	CALL_OPEN = 1u << 2,
 	CALL_OP_FIRST = 1u << 3, /* and on, by enum ploop_op_kind */
-	CALL_RQ_READ = 1u << 14,
-	CALL_RQ_WRITE = 1u << 15,
-	CALL_ALL = (1u << 16) - 1,
+	CALL_OP_LAST = CALL_OP_FIRST << PLOOP_OP_FREE_SPACE,
+	CALL_RQ_READ = CALL_OP_LAST << 1,
+	CALL_RQ_WRITE = CALL_RQ_READ << 1,
+	CALL_ALL = (CALL_RQ_WRITE << 1) - 1,
 };
-constexpr unsigned CALLS = 16;
+constexpr unsigned CALLS = unsigned(std::popcount(uint32_t(CALL_ALL)));
 
 constexpr uint32_t call_of(ploop_op_kind kind)
 {

@@ -411,8 +411,6 @@ TEST(SimDisk, SpaceIsAccounted)
 	EXPECT_EQ(f.run(PLOOP_OP_RESERVE, 2 << 20, UNIT), 0);
 	EXPECT_EQ(f.file.size(), UNIT);
 	EXPECT_EQ(f.world.disk.used(), 2 * UNIT);
-	EXPECT_EQ(f.run(PLOOP_OP_ALLOCATE, UNIT, UNIT), 0);
-	EXPECT_EQ(f.file.size(), 2 * UNIT);
 	f.world.disk.capacity = UNIT;
 	EXPECT_EQ(f.world.disk.free(), 0u);
 }
@@ -445,7 +443,8 @@ TEST(SimDisk, SixteenTerabytes)
 {
 	Fixture f;
 	const uint64_t size = 16ull << 40;
-	EXPECT_EQ(f.run(PLOOP_OP_ALLOCATE, 0, size), 0);
+	EXPECT_EQ(f.run(PLOOP_OP_RESERVE, 0, size), 0);
+	EXPECT_EQ(f.run(PLOOP_OP_TRUNCATE, size), 0);
 	EXPECT_EQ(f.world.disk.used(), size);
 	EXPECT_EQ(f.run(PLOOP_OP_WRITE, size - 512, 512, 1), 512);
 	EXPECT_EQ(f.run(PLOOP_OP_PUNCH, UNIT, size - UNIT), 0);

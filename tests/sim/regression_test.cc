@@ -6,28 +6,9 @@
 
 namespace sim {
 
-namespace {
-
-void fill(Rig &rig)
-{
-	rig.world.disk.capacity = rig.world.disk.used();
-}
-void free_space(Rig &rig)
-{
-	rig.world.disk.capacity = UINT64_MAX;
-}
-uint64_t field(Rig &rig, const std::string &name)
-{
-	const std::string text = rig.device.status();
-	const size_t at = text.find(" " + name + "=");
-	return at == std::string::npos ? ~0ull : std::stoull(text.substr(at + name.size() + 2));
-}
-
-} // namespace
-
 TEST(Regression, ParkAfterExpiryWakesTheWorker)
 {
-	Rig rig(1);
+	Rig rig;
 	rig.world.disk.copy_on_write = true;
 	rig.world.inline_io = Inline::Always;
 	rig.start("enospc_timeout_s=2 enospc_retry_ms=60000");
@@ -35,14 +16,14 @@ TEST(Regression, ParkAfterExpiryWakesTheWorker)
 	rig.io.flush();
 	rig.io.wait_all();
 	rig.world.advance_ms(6000);
-	fill(rig);
+	rig.fill();
 	auto first = rig.io.write(640, 8);
 	rig.world.advance_ms(2500);
 	EXPECT_EQ(first->error, -ENOSPC);
 	auto second = rig.io.write(0, 8); // an overwrite, on a host that copies on write
 	rig.world.advance_ms(30000);
 	EXPECT_TRUE(second->done) << "neither timed out nor probed: " << rig.device.status();
-	free_space(rig);
+	rig.free_space();
 	rig.world.advance_ms(120000);
 	EXPECT_TRUE(second->done) << "nor after space came back";
 	rig.device.message("retry_enospc");
@@ -59,17 +40,17 @@ TEST(Regression, SecondUnwrittenMapAfterAdoption)
 	ASSERT_EQ(rig.device.create("6 /img", 256 * 64), 0) << rig.device.error;
 	std::vector<uint8_t> data(4096, 1);
 	EXPECT_EQ(rig.device.write(0, data), 0);
-	fill(rig);
+	rig.fill();
 	EXPECT_EQ(rig.device.suspend(true), 0);
-	ASSERT_NE(rig.device.status().find("dirty-suspended"), std::string::npos);
+	ASSERT_TRUE(rig.has_word("dirty-suspended"));
 	EXPECT_EQ(rig.device.load("6 /img", 4096 * 64), 0) << rig.device.error;
-	free_space(rig);
+	rig.free_space();
 	EXPECT_EQ(rig.device.resume(true), 0);
 	EXPECT_EQ(rig.device.write(3000 * 64, data), 0);
-	fill(rig);
+	rig.fill();
 	EXPECT_EQ(rig.device.suspend(true), 0);
-	ASSERT_NE(rig.device.status().find("dirty-suspended"), std::string::npos);
-	free_space(rig);
+	ASSERT_TRUE(rig.has_word("dirty-suspended"));
+	rig.free_space();
 	EXPECT_EQ(rig.device.resume(true), 0);
 	std::vector<uint8_t> back;
 	EXPECT_EQ(rig.device.read(3000 * 64, 8, back), 0);
@@ -80,11 +61,10 @@ TEST(Regression, SecondUnwrittenMapAfterAdoption)
 TEST(Regression, CommitTimerDuringTheStop)
 {
 	for (uint32_t delay = 1; delay < 12; delay++) {
-		Rig rig(1);
+		Rig rig;
 		rig.world.at_once_chance = 0;
 		rig.start();
-		rig.io.write(0, 8);
-		rig.io.wait_all();
+		rig.write(0, 8);
 		rig.world.advance_ms(4990 - rig.world.now_ms());
 		rig.world.delay_ms[call_of(PLOOP_OP_SYNC)] = delay;
 		rig.stop();
@@ -93,12 +73,9 @@ TEST(Regression, CommitTimerDuringTheStop)
 
 TEST(Regression, ExpireTimerStorm)
 {
-	Rig rig(1);
-	rig.world.disk.copy_on_write = true;
-	rig.start("enospc_timeout_s=5");
-	rig.io.write(0, 8);
-	rig.io.wait_all();
-	fill(rig);
+	Rig rig;
+	rig.start_uncommitted_on_cow("enospc_timeout_s=5");
+	rig.fill();
 	rig.world.advance_ms(5500);
 	EXPECT_EQ(rig.device.message("error_if_no_space"), 0);
 	rig.world.run_idle();
@@ -109,26 +86,22 @@ TEST(Regression, ExpireTimerStorm)
 	while (rig.world.now_ms() < end && steps < 100000 && rig.world.step())
 		steps++;
 	EXPECT_LT(steps, 1000u) << "at " << rig.world.now_ms();
-	free_space(rig);
+	rig.free_space();
 	rig.stop();
 }
 
 TEST(Regression, BackgroundCommitThatGaveUpIsTriedAgain)
 {
-	Rig rig(1);
-	rig.world.disk.copy_on_write = true;
-	rig.start("error_if_no_space");
-	rig.io.write(0, 8);
-	rig.io.wait_all();
-	fill(rig);
+	Rig rig;
+	rig.start_uncommitted_on_cow("error_if_no_space");
+	rig.fill();
 	rig.world.advance_ms(6000);
-	free_space(rig);
+	rig.free_space();
 	rig.world.advance_ms(600000);
-	EXPECT_EQ(field(rig, "dirty_bat_pages"), 0u) << rig.device.status();
-	rig.io.write(64, 8); // the same page
-	rig.io.wait_all();
+	EXPECT_EQ(rig.field("dirty_bat_pages"), 0u) << rig.device.status();
+	rig.write(64, 8); // the same page
 	rig.world.advance_ms(600000);
-	EXPECT_EQ(field(rig, "dirty_bat_pages"), 0u) << rig.device.status();
+	EXPECT_EQ(rig.field("dirty_bat_pages"), 0u) << rig.device.status();
 	rig.stop();
 }
 
@@ -152,14 +125,8 @@ TEST(Regression, ExtensionDoesNotLeakATailAtEachSuspend)
 
 TEST(Regression, ReadOnlyTableDoesNotWriteAnUnwrittenMap)
 {
-	Rig rig(1);
-	rig.world.disk.copy_on_write = true;
-	rig.start();
-	rig.io.write(0, 8);
-	rig.io.wait_all();
-	fill(rig);
-	rig.device.suspend(true);
-	free_space(rig);
+	Rig rig;
+	rig.start_and_suspend_unwritten();
 	EXPECT_EQ(rig.device.load("6 /img", rig.sectors, true), 0);
 	const uint64_t before = rig.world.calls(call_of(PLOOP_OP_WRITE_BUFFERED));
 	EXPECT_EQ(rig.device.resume(true), -EROFS);
@@ -172,42 +139,30 @@ TEST(Regression, ReadOnlyTableDoesNotWriteAnUnwrittenMap)
 
 TEST(Regression, AdoptionAfterAnErrorThatIsForEver)
 {
-	Rig rig(1);
-	rig.world.disk.copy_on_write = true;
-	rig.start();
-	rig.io.write(0, 8);
-	rig.io.wait_all();
-	fill(rig);
-	rig.device.suspend(true);
-	free_space(rig);
-	Fault fault;
-	fault.calls = call_of(PLOOP_OP_SYNC);
-	fault.error = -EIO;
-	rig.world.fail_nth(fault);
+	Rig rig;
+	rig.start_and_suspend_unwritten();
+	rig.world.fail_nth({.calls = call_of(PLOOP_OP_SYNC)});
 	EXPECT_EQ(rig.device.load("6 /img", rig.sectors), 0);
 	EXPECT_EQ(rig.device.resume(true), -EIO);
 	EXPECT_EQ(rig.device.resume(true), -EIO); // never retried
 	EXPECT_EQ(rig.device.load("6 /img", rig.sectors), 0);
 	// The next table begins from what is on the disk, without the lost entries.
 	EXPECT_EQ(rig.device.resume(true), 0);
-	EXPECT_EQ(field(rig, "used"), 0u);
+	EXPECT_EQ(rig.field("used"), 0u);
 	rig.stop();
 }
 
 TEST(Regression, GrowthThatIsTooLargeTriesLess)
 {
-	Rig rig(1);
+	Rig rig;
 	rig.start();
 	for (unsigned i = 0; i < 7; i++)
 		rig.io.write(64 * i, 8);
 	rig.io.wait_all();
-	Fault fault;
-	fault.calls = call_of(PLOOP_OP_TRUNCATE);
-	fault.error = -EFBIG; // the step is too large; one cluster would fit
-	rig.world.fail_nth(fault);
+	// The step is too large; one cluster would fit.
+	rig.world.fail_nth({.calls = call_of(PLOOP_OP_TRUNCATE), .error = -EFBIG});
 	for (unsigned i = 7; i < 20; i++) {
-		auto bio = rig.io.write(64 * i, 8);
-		rig.io.wait_all();
+		auto bio = rig.write(64 * i, 8);
 		EXPECT_EQ(bio->error, 0) << i;
 	}
 	rig.stop();
@@ -215,13 +170,13 @@ TEST(Regression, GrowthThatIsTooLargeTriesLess)
 
 TEST(Regression, OverwriteThatMeetsEnospcWhileRemoveDrains)
 {
-	Rig rig(1);
+	Rig rig;
 	rig.world.disk.copy_on_write = true;
 	rig.start();
 	rig.io.write(0, 64);
 	rig.io.flush();
 	rig.io.wait_all();
-	fill(rig);
+	rig.fill();
 	rig.world.at_once_chance = 0;
 	rig.world.delay_ms[CALL_RQ_WRITE] = 100;
 	auto bio = rig.io.write(0, 8);
@@ -231,18 +186,9 @@ TEST(Regression, OverwriteThatMeetsEnospcWhileRemoveDrains)
 
 TEST(Regression, NoMemoryToWriteAnUnwrittenMapIsNotForEver)
 {
-	Rig rig(1);
-	rig.world.disk.copy_on_write = true;
-	rig.start();
-	rig.io.write(0, 8);
-	rig.io.wait_all();
-	fill(rig);
-	rig.device.suspend(true);
-	free_space(rig);
-	Fault fault;
-	fault.calls = CALL_ALLOC | CALL_OP_NEW;
-	fault.error = -ENOMEM;
-	rig.world.fail_nth(fault);
+	Rig rig;
+	rig.start_and_suspend_unwritten();
+	rig.world.fail_nth({.calls = CALL_ALLOC | CALL_OP_NEW, .error = -ENOMEM});
 	EXPECT_EQ(rig.device.resume(true), -ENOMEM);
 	EXPECT_EQ(rig.device.resume(true), 0) << rig.device.status();
 	rig.stop();
@@ -253,15 +199,12 @@ TEST(Regression, MarkThatCouldNotBeTakenBackIsTakenBackByTheNextTable)
 	for (uint64_t seed = 1; seed < 12; seed++) {
 		Rig rig(seed);
 		rig.start();
-		rig.io.write(0, 8);
-		rig.io.wait_all();
+		rig.write(0, 8);
 		rig.io.flush();
 		rig.io.wait_all();
-		Fault fault;
-		fault.calls = call_of(PLOOP_OP_WRITE_BUFFERED);
-		fault.error = -ENOSPC;
-		fault.sticky = true;
-		rig.world.fail_nth(fault);
+		rig.world.fail_nth({.calls = call_of(PLOOP_OP_WRITE_BUFFERED),
+				    .error = -ENOSPC,
+				    .sticky = true});
 		EXPECT_EQ(rig.device.suspend(true), 0);
 		EXPECT_EQ(rig.device.load("6 /img", rig.sectors), 0);
 		rig.world.clear_faults();
@@ -273,11 +216,8 @@ TEST(Regression, MarkThatCouldNotBeTakenBackIsTakenBackByTheNextTable)
 
 TEST(Regression, MarkWhoseSyncFailedIsOurs)
 {
-	Rig rig(1);
-	Fault fault;
-	fault.calls = call_of(PLOOP_OP_SYNC);
-	fault.error = -ENOSPC;
-	rig.world.fail_nth(fault);
+	Rig rig;
+	rig.world.fail_nth({.calls = call_of(PLOOP_OP_SYNC), .error = -EIO});
 	EXPECT_NE(rig.device.create("6 /img", rig.sectors), 0);
 	EXPECT_EQ(rig.device.resume(), 0);
 	rig.stop();
@@ -286,19 +226,139 @@ TEST(Regression, MarkWhoseSyncFailedIsOurs)
 
 TEST(Regression, AFlushWaitsItsOwnTimeout)
 {
-	Rig rig(1);
-	rig.world.disk.copy_on_write = true;
-	rig.start("enospc_timeout_s=5");
-	rig.io.write(0, 8);
-	rig.io.wait_all();
-	rig.world.disk.capacity = rig.world.disk.used();
+	Rig rig;
+	rig.start_uncommitted_on_cow("enospc_timeout_s=5");
+	rig.fill();
 	rig.world.advance_ms(9900);
 	auto flush = rig.io.flush();
 	rig.world.advance_ms(6000);
 	EXPECT_EQ(flush->error, -ENOSPC);
 	EXPECT_GE(flush->ended_ms - flush->begun_ms, 5000u);
-	rig.world.disk.capacity = UINT64_MAX;
+	rig.free_space();
 	rig.stop();
+}
+
+// A signal must not wait for the end of a load that has none.
+TEST(Regression, TheWorkerComesUpForBreath)
+{
+	ImageSpec spec;
+	spec.entries = 4096;
+	Rig rig(1, spec);
+	rig.start();
+	rig.world.at_once_chance = 0;
+	rig.world.delay_ms[CALL_RQ_WRITE] = 10;
+	unsigned ended = 0;
+	for (uint64_t cluster = 0; cluster < 4000; cluster++)
+		rig.device.submit(PLOOP_RQ_WRITE, cluster * 64, 8, 0,
+				  Model::pattern(1, cluster * 64, 8), [&](Bio &) { ended++; });
+	rig.world.advance_ms(5);
+	EXPECT_EQ(ended, 0u);
+	// Each that ends lets another begin, in the same run of the worker.
+	rig.world.at_once_chance = 1;
+	rig.world.run_until([&] { return ended > 0; });
+	EXPECT_LT(ended, 2000u);
+	rig.world.run_until([&] { return ended == 4000; });
+	rig.stop();
+}
+
+TEST(Regression, ClustersThatFailedOnceAreTriedAgain)
+{
+	ImageSpec spec;
+	spec.file_clusters = 6;
+	Rig rig(1, spec);
+	rig.file.facts.block_device = true;
+	rig.start();
+	rig.world.fail_nth({.calls = CALL_RQ_WRITE, .error = -EIO, .sticky = true});
+	for (unsigned i = 0; i < 5; i++)
+		EXPECT_EQ(rig.write(64 * i, 8)->error, -EIO);
+	rig.world.clear_faults();
+	for (unsigned i = 0; i < 5; i++)
+		EXPECT_EQ(rig.write(64 * i, 8)->error, 0);
+	EXPECT_FALSE(rig.has_word("mode=nospace"));
+	rig.stop();
+}
+
+TEST(Regression, ALatchIsLiftedWithoutBeingAsked)
+{
+	Rig rig;
+	rig.start("error_if_no_space");
+	rig.write(0, 64);
+	rig.io.flush();
+	rig.io.wait_all();
+	rig.world.fail_nth({.calls = call_of(PLOOP_OP_SYNC), .error = -ENOSPC, .sticky = true});
+	EXPECT_EQ(rig.device.flush(), -ENOSPC);
+	EXPECT_EQ(rig.write(0, 8)->error, -ENOSPC);
+	rig.world.advance_ms(11000); // the round of the timer fails, too
+	rig.world.clear_faults();
+	rig.world.advance_ms(11000);
+	EXPECT_EQ(rig.write(0, 8)->error, 0);
+	rig.stop();
+}
+
+TEST(Regression, AWriteThatWaitsBesideACommitHasItsTimeout)
+{
+	Rig rig;
+	rig.start_uncommitted_on_cow("enospc_timeout_s=5 enospc_retry_ms=60000");
+	rig.fill();
+	rig.world.advance_ms(6000); // the commit of the timer waits, and no flush with it
+	ASSERT_TRUE(rig.has_word("mode=nospace"));
+	auto late = rig.io.write(0, 8); // an overwrite: it parks in any context
+	rig.world.advance_ms(4999);
+	EXPECT_FALSE(late->done);
+	EXPECT_EQ(rig.field("parked"), 1u);
+	rig.world.advance_ms(1);
+	EXPECT_EQ(late->error, -ENOSPC);
+	rig.free_space();
+	rig.stop();
+}
+
+// A device whose next commit writes the pages 0, 1 and 2 of the BAT.
+void dirty_three_pages(Rig &rig)
+{
+	rig.start();
+	for (const uint32_t cluster : {0u, 1500u, 2500u})
+		rig.write(uint64_t{cluster} * kClusterSectors, 8);
+	EXPECT_EQ(rig.field("dirty_bat_pages"), 3u);
+}
+
+ImageSpec three_pages()
+{
+	ImageSpec spec;
+	spec.entries = 3000;
+	return spec;
+}
+
+// It goes through the page cache, the others do not: see Committer::write_batch().
+TEST(Regression, Page0IsWrittenBehindTheOthers)
+{
+	Rig rig(1, three_pages());
+	dirty_three_pages(rig);
+	rig.world.at_once_chance = 0;
+	rig.world.delay_ms[call_of(PLOOP_OP_WRITE)] = 1000;
+	const uint64_t others = rig.world.calls(call_of(PLOOP_OP_WRITE));
+	const uint64_t page_0 = rig.world.calls(call_of(PLOOP_OP_WRITE_BUFFERED));
+	auto flush = rig.io.flush();
+	rig.world.advance_ms(500);
+	EXPECT_EQ(rig.world.calls(call_of(PLOOP_OP_WRITE)), others + 2);
+	EXPECT_EQ(rig.world.calls(call_of(PLOOP_OP_WRITE_BUFFERED)), page_0);
+	rig.io.wait_all();
+	EXPECT_EQ(rig.world.calls(call_of(PLOOP_OP_WRITE_BUFFERED)), page_0 + 1);
+	EXPECT_EQ(flush->error, 0);
+	rig.stop_in_order();
+}
+
+// A want of memory passes; to fail the device for it would lose what it could keep.
+TEST(Regression, WantOfMemoryForAPageOfTheMapIsNotForEver)
+{
+	for (const ploop_op_kind kind : {PLOOP_OP_WRITE, PLOOP_OP_WRITE_BUFFERED}) {
+		Rig rig(1, three_pages());
+		dirty_three_pages(rig);
+		const Fault &fault =
+			rig.world.fail_nth({.calls = call_of(kind), .error = -ENOMEM});
+		EXPECT_EQ(rig.device.flush(), 0);
+		EXPECT_EQ(fault.fired, 1u);
+		rig.stop_in_order();
+	}
 }
 
 } // namespace sim

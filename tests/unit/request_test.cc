@@ -115,7 +115,7 @@ TEST(RequestQueue, TheLastStaysTheLastAfterInsertions)
 
 TEST(Request, MarksAreApart)
 {
-	const Mark all[] = {kMarkInline, kMarkBuffered, kMarkProbe, kMarkRetried};
+	const Mark all[] = {kMarkInline, kMarkCopied, kMarkProbe, kMarkRetried};
 	ploop_rq rq = {};
 
 	for (Mark mark : all)

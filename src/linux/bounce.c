@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Direct I/O for what is not aligned as the file wants it: whole blocks are read,
+ * changed in memory of our own, and written.
+ *
+ * Not through the page cache, because it and direct I/O do not see each other in
+ * time: a page that readahead took while a direct write was on its way stays old,
+ * and a later write of a part of it would put the old rest back on the disk.
+ */
+#include <linux/slab.h>
+#include <linux/uio.h>
+
+#include "internal.h"
+
+/* Moves @bytes between @pos of the file and @from of the memory, all aligned. */
+static ssize_t ploop_bounce_direct(struct ploop_file *file, unsigned int direction, loff_t pos,
+				   size_t from, size_t bytes)
+{
+	struct bio_vec bvecs[PLOOP_BUFFER_PIECES];
+	struct iov_iter iter;
+
+	iov_iter_bvec(&iter, direction, bvecs, ploop_buffer_map(file->bounce + from, bytes, bvecs),
+		      bytes);
+	return ploop_file_rw(file, &pos, &iter, IOCB_DIRECT);
+}
+
+int ploop_bounce_init(struct ploop_file *file)
+{
+	ssize_t ret;
+
+	mutex_init(&file->partial_lock);
+	if (!file->dio_align)
+		return 0;
+	/* Kept ready, for a request whose end somebody waits for to get memory. */
+	file->bounce = ph_alloc(PLOOP_ALLOC_MAX);
+	if (!file->bounce)
+		return -ENOMEM;
+	/* Another error of this read is told to whoever needs what is there. */
+	if (!(file->file->f_mode & FMODE_READ))
+		return 0;
+	ret = ploop_bounce_direct(file, ITER_DEST, 0, 0, file->dio_align);
+	if (ret == -EINVAL || ret == -EOPNOTSUPP)
+		file->dio_align = 0;
+	return 0;
+}
+
+void ploop_bounce_exit(struct ploop_file *file)
+{
+	ph_free(file->bounce);
+}
+
+/* Reads the block of which a write leaves a part as it is. */
+static ssize_t ploop_bounce_keep(struct ploop_file *file, loff_t start, size_t from)
+{
+	ssize_t ret = ploop_bounce_direct(file, ITER_DEST, start + from, from, file->dio_align);
+
+	if (ret < 0)
+		return ret;
+	return ret == file->dio_align ? 0 : -EIO;
+}
+
+/* Writes @bytes at @head of the blocks from @start on, @whole bytes in all. */
+static ssize_t ploop_bounce_write(struct ploop_file *file, loff_t start, size_t head, size_t bytes,
+				  struct iov_iter *data)
+{
+	const size_t whole = round_up(head + bytes, file->dio_align);
+	ssize_t ret = 0;
+
+	if (head)
+		ret = ploop_bounce_keep(file, start, 0);
+	if (!ret && whole > head + bytes && (!head || whole > file->dio_align))
+		ret = ploop_bounce_keep(file, start, whole - file->dio_align);
+	if (ret)
+		return ret;
+	if (copy_from_iter(file->bounce + head, bytes, data) != bytes)
+		return -EFAULT;
+	ret = ploop_bounce_direct(file, ITER_SOURCE, start, 0, whole);
+	if (ret <= (ssize_t)head)
+		return ret < 0 ? ret : 0;
+	return min_t(ssize_t, ret - head, bytes);
+}
+
+static ssize_t ploop_bounce_read(struct ploop_file *file, loff_t start, size_t head, size_t bytes,
+				 struct iov_iter *data)
+{
+	ssize_t ret = ploop_bounce_direct(file, ITER_DEST, start, 0,
+					  round_up(head + bytes, file->dio_align));
+
+	if (ret <= (ssize_t)head)
+		return ret < 0 ? ret : 0;
+	return copy_to_iter(file->bounce + head, min_t(size_t, ret - head, bytes), data);
+}
+
+ssize_t ploop_bounce_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *data)
+{
+	ssize_t done = 0;
+	ssize_t ret;
+	size_t bytes;
+
+	/* Two that change parts of one block must not both begin with the old one. */
+	mutex_lock(&file->partial_lock);
+	do {
+		const loff_t start = round_down(*pos, (loff_t)file->dio_align);
+		const size_t head = *pos - start;
+
+		bytes = min_t(size_t, iov_iter_count(data), PLOOP_ALLOC_MAX - head);
+		if (iov_iter_rw(data) == WRITE)
+			ret = ploop_bounce_write(file, start, head, bytes, data);
+		else
+			ret = ploop_bounce_read(file, start, head, bytes, data);
+		if (ret > 0) {
+			done += ret;
+			*pos += ret;
+		}
+	} while (ret == bytes && iov_iter_count(data));
+	mutex_unlock(&file->partial_lock);
+	return done ? done : ret;
+}
