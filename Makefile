@@ -42,6 +42,7 @@ install: module
 	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(release)
 
 ## make check: every test that needs nothing but this machine and its kernels
+## make check-build: what the build has to refuse
 ## make check-unit: the core on the host, under the sanitizers
 ## make check-sim: the core against failing and crashing files, in virtual time
 ## make check-fuzz: a short run of every fuzz target
@@ -55,13 +56,13 @@ install: module
 check:
 	@scripts/check
 
-checks := lint unit sim image fuzz model kunit vm mutants
+checks := lint build unit sim image fuzz model kunit vm mutants
 .PHONY: $(checks:%=check-%)
 $(checks:%=check-%): check-%:
 	@scripts/check $*
 
 ## make demo: a file system lives through an outage of space, in a virtual machine
-## make bench: the figures of docs/, in a virtual machine that counts instructions
+## make bench: the figures of docs/architecture.rst, in a virtual machine that counts instructions
 .PHONY: demo bench
 demo bench:
 	@scripts/$@
