@@ -80,7 +80,7 @@ test_data_error_is_its_request_s()
 	dd if=/dev/mapper/p of=/dev/shm/raw bs=1M iflag=direct conv=sparse 2>/dev/null
 	truncate -s 16M /dev/shm/raw
 	detach p
-	python3 -B tests/image/check_image.py --quiet /dev/mapper/low
+	check_image /dev/mapper/low
 	same_image /dev/mapper/low /dev/shm/raw
 }
 
@@ -98,7 +98,7 @@ test_first_write_error()
 		dd of=/dev/mapper/p bs=4k seek=160 oflag=direct conv=notrunc,fsync 2>/dev/null
 	cmp -n 61440 -i $((10 * 65536 + 4096)):0 /dev/mapper/p /dev/zero
 	detach p
-	python3 -B tests/image/check_image.py --quiet /dev/mapper/low
+	check_image /dev/mapper/low
 }
 
 test_map_error_is_the_end_of_writing()

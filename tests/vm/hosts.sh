@@ -43,7 +43,13 @@ tree()
 	rm /dev/shm/raw
 }
 
-stable_pages() { cat "/sys/block/$(dmsetup info -c --noheadings -o blkdevname p)/queue/stable_writes"; }
+# expect_stable_pages 0|1: does the device ask that pages under write stay as they are?
+expect_stable_pages()
+{
+	local is
+	is=$(cat "/sys/block/$(dmsetup info -c --noheadings -o blkdevname p)/queue/stable_writes")
+	[[ $is == "$1" ]] || die "stable_writes is $is, not $1"
+}
 
 on()
 {
@@ -62,17 +68,27 @@ test_tmpfs() { on tmpfs 1M; }
 
 test_stable_pages()
 {
-	local fs
+	local fs stable
 	for fs in btrfs ext4; do
+		stable=0
+		[[ $fs != btrfs ]] || stable=1
 		make_host_fs "$fs" /dev/vdc "$HOST"
 		make_image "$HOST/i" 1M 16M
 		attach p "$HOST/i"
-		[[ $(stable_pages) == $([[ $fs == btrfs ]] && echo 1 || echo 0) ]] || die "$fs: $(stable_pages)"
+		expect_stable_pages "$stable"
 		dm_load p "$(image_table "$HOST/i")"
 		dm_resume p
-		[[ $(stable_pages) == $([[ $fs == btrfs ]] && echo 1 || echo 0) ]] || die "$fs: reload"
+		expect_stable_pages "$stable"
 		detach p
 		umount "$HOST"
+	done
+	make_image /dev/shm/i 1M 16M
+	dd if=/dev/shm/i of=/dev/vdc bs=1M conv=fsync 2>/dev/null
+	for stable in 1 0; do
+		echo "$stable" >/sys/block/vdc/queue/stable_writes
+		attach p /dev/vdc
+		expect_stable_pages "$stable"
+		detach p
 	done
 }
 
@@ -83,6 +99,47 @@ test_block_device()
 	blkdiscard -z -l 80M /dev/vdc
 	dd if=/dev/shm/i of=/dev/vdc bs=1M conv=fsync 2>/dev/null
 	tree /dev/vdc
+}
+
+# The debug kernel needs several times as long.
+NEIGHBOURS=$([[ ${KERNEL:-} == debug ]] && echo 40 || echo 120)
+
+# on_4k_blocks IMAGE: requests of single sectors, where the host takes whole blocks.
+on_4k_blocks()
+{
+	attach p "$1"
+	[[ $(blockdev --getss /dev/mapper/p) == 512 ]]
+	python3 -B tests/vm/neighbours.py /dev/mapper/p --pairs 24 --rounds "$NEIGHBOURS"
+	dd if=/dev/mapper/p of=/dev/shm/raw bs=1M iflag=direct conv=sparse 2>/dev/null
+	truncate -s 16M /dev/shm/raw
+	mirror /dev/mapper/p /dev/shm/raw --cluster 65536 --ops 40 --discard
+	detach p
+	judge "$1" /dev/shm/raw
+	rm /dev/shm/raw
+}
+
+test_4k_blocks()
+{
+	local loop fs
+	modprobe loop
+	truncate -s 400M /dev/shm/disk
+	loop=$(losetup -f --show -b 4096 /dev/shm/disk)
+	[[ $(blockdev --getss "$loop") == 4096 ]] || die 'no loop device of 4 KiB blocks'
+	make_image /dev/shm/i 64k 16M
+	dd if=/dev/shm/i "of=$loop" bs=1M conv=fsync 2>/dev/null
+	# What is written takes its time, so that others come while it is on its way.
+	modprobe dm-delay
+	dm_create slow "0 $(blockdev --getsz "$loop") delay $loop 0 0 $loop 0 4"
+	on_4k_blocks /dev/mapper/slow
+	dm_remove slow
+	for fs in ext4 xfs; do
+		make_host_fs "$fs" "$loop" "$HOST"
+		make_image "$HOST/i" 64k 16M
+		on_4k_blocks "$HOST/i"
+		umount "$HOST"
+	done
+	losetup -d "$loop"
+	rm /dev/shm/disk /dev/shm/i
 }
 
 run_suite

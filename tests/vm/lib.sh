@@ -203,7 +203,15 @@ attach() { dm_create "$1" "$(image_table "${@:2}")"; }
 detach() { dm_remove "$1"; }
 
 # field NAME KEY: a key=value word of the status; prints the value.
-field() { dm_status "$1" --noflush | tr ' ' '\n' | sed -n "s/^$2=//p"; }
+# Without other programs: much is polled, and starting one takes long in a VM.
+field()
+{
+	local words
+	words=" $(dm_status "$1" --noflush) " || return
+	[[ $words == *" $2="* ]] || return 0
+	words=${words#*" $2="}
+	printf '%s\n' "${words%% *}"
+}
 field_is() { [[ $(field "$1" "$2") == "$3" ]]; }
 event_nr() { dmsetup info -c --noheadings -o events "$1" | tr -d ' '; }
 
