@@ -12,11 +12,13 @@ sums() { (cd "$M" && find . -type f -exec sha256sum {} + | sort); }
 # tree IMAGE: a tree of files on the device survives being detached.
 tree()
 {
-	local image=$1 before
+	local image=$1 before raw=/dev/shm/raw
+	rm -f "$raw"
 	attach p "$image"
-	mkfs.ext4 -q /dev/mapper/p
+	record p
+	mkfs.ext4 -q /dev/mapper/top
 	mkdir -p "$M"
-	mount /dev/mapper/p "$M"
+	mount /dev/mapper/top "$M"
 	cp -r src include tests "$M"
 	dd if=/dev/urandom "of=$M/large" bs=1M count=6 2>/dev/null
 	rm -r "$M/tests"
@@ -24,23 +26,25 @@ tree()
 	sync -f "$M"
 	before=$(sums)
 	umount "$M"
+	recorded "$raw" "$image"
 	detach p
-	judge "$image"
+	judge "$image" "$raw"
 
 	attach p "$image"
-	fsck.ext4 -fn /dev/mapper/p >/dev/null 2>&1 || die 'fsck.ext4'
-	mount -o discard /dev/mapper/p "$M"
+	record p
+	fsck.ext4 -fn /dev/mapper/top >/dev/null 2>&1 || die 'fsck.ext4'
+	mount -o discard /dev/mapper/top "$M"
 	[[ $(sums) == "$before" ]] || die 'the files differ'
 	rm -r "$M/again"
 	sync -f "$M"
 	fstrim "$M"
 	umount "$M"
+	recorded "$raw" "$image"
 	fsck.ext4 -fn /dev/mapper/p >/dev/null 2>&1 || die 'fsck.ext4 after fstrim'
-	dd if=/dev/mapper/p of=/dev/shm/raw bs=1M iflag=direct conv=sparse 2>/dev/null
-	truncate -s 64M /dev/shm/raw
+	mirror /dev/mapper/p "$raw" --compare-only
 	detach p
-	judge "$image" /dev/shm/raw
-	rm /dev/shm/raw
+	judge "$image" "$raw"
+	rm "$raw"
 }
 
 # expect_stable_pages 0|1: does the device ask that pages under write stay as they are?
@@ -102,7 +106,7 @@ test_block_device()
 }
 
 # The debug kernel needs several times as long.
-NEIGHBOURS=$([[ ${KERNEL:-} == debug ]] && echo 40 || echo 120)
+NEIGHBOURS=$([[ ${KERNEL:-} == debug ]] && echo 15 || echo 120)
 
 # on_4k_blocks IMAGE: requests of single sectors, where the host takes whole blocks.
 on_4k_blocks()

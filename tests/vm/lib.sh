@@ -156,16 +156,19 @@ dm_message() { dmsetup message "$1" 0 "${*:2}"; }
 dm_status() { dmsetup status "$@"; }
 
 # clear_away: what a test has left, the topmost first: mounts below /mnt/test,
-# devices, loop devices. Never waits long for what hangs.
+# devices, loop devices. Never waits long for what hangs: but not even SIGKILL ends
+# an umount whose writes wait for space, so these end first.
 clear_away()
 {
 	local name dir
 	for _ in 1 2 3; do
+		for name in $(dmsetup info -c --noheadings -o name 2>/dev/null | grep -v '^No '); do
+			dm message "$name" 0 error_if_no_space >/dev/null 2>&1 || true
+		done
 		while read -r _ dir _; do
 			timeout 20 umount "$dir" 2>/dev/null || umount -l "$dir" 2>/dev/null || true
 		done < <(grep ' /mnt/test' /proc/mounts | tac)
 		for name in $(dmsetup info -c --noheadings -o name 2>/dev/null | grep -v '^No '); do
-			dm message "$name" 0 retry_enospc >/dev/null 2>&1 || true
 			timeout 20 dmsetup remove --noudevsync --noudevrules "$name" >/dev/null 2>&1 ||
 				timeout 20 dmsetup remove --force --noudevsync --noudevrules "$name" \
 					>/dev/null 2>&1 || true
@@ -241,6 +244,18 @@ same_image()
 
 # judge IMAGE [RAW]: what every test ends with, when the image is detached.
 judge() { check_image "$1" && { (($# == 1)) || same_image "$1" "$2"; }; }
+
+# record NAME: a device `top` above it, which logs on /dev/vda all that is written.
+record() { dm_create top "0 $(blockdev --getsz "/dev/mapper/$1") log-writes /dev/mapper/$1 /dev/vda"; }
+
+# recorded RAW IMAGE: removes `top`, and does to RAW what was done to that. So RAW
+# has what the image has to have, and the target has no part in it.
+recorded()
+{
+	dm_remove top
+	truncate -s $(($(image_sectors "$2") * 512)) "$1"
+	python3 -B tests/vm/log_writes.py /dev/vda "$1" $(($(cluster_sectors "$2") * 512))
+}
 
 # mirror DEVICE RAW [OPTIONS...]: see mirror.py
 mirror() { python3 -B tests/vm/mirror.py "$@"; }

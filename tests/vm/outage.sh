@@ -7,9 +7,12 @@
 
 HOST=/mnt/test/host
 M=/mnt/test/above
+RAW=/dev/shm/raw
 # The file system above has the first part of the device; what is behind it is
 # written once, to be overwritten during the outage.
 FS_MB=160 BEHIND_MB=168 SIZE_MB=192
+# Seconds for what takes few: the debug kernel takes its time.
+LONG=$([[ ${KERNEL:-} == debug ]] && echo 150 || echo 30)
 
 # set_up FS [OPTION...]: a host file system with an image, a file system on the
 # device, and a file in that.
@@ -19,13 +22,15 @@ set_up()
 	if [[ $1 == tmpfs ]]; then what=300M; fi
 	make_host_fs "$1" "$what" "$HOST"
 	make_image "$HOST/i" 256k "${SIZE_MB}M"
+	rm -f "$RAW"
 	attach p "$HOST/i" "${@:2}"
-	mkfs.ext4 -q -E lazy_itable_init=0 /dev/mapper/p "${FS_MB}M"
+	record p
+	mkfs.ext4 -q -E lazy_itable_init=0 /dev/mapper/top "${FS_MB}M"
 	mkdir -p "$M"
-	mount /dev/mapper/p "$M"
+	mount /dev/mapper/top "$M"
 	dd if=/dev/urandom of=/dev/shm/new bs=1M count=24 2>/dev/null
 	dd if=/dev/urandom "of=$M/old" bs=1M count=4 2>/dev/null
-	dd if=/dev/urandom of=/dev/mapper/p bs=1M count=1 "seek=$BEHIND_MB" oflag=direct conv=notrunc 2>/dev/null
+	dd if=/dev/urandom of=/dev/mapper/top bs=1M count=1 "seek=$BEHIND_MB" oflag=direct conv=notrunc 2>/dev/null
 	sync -f "$M"
 }
 
@@ -36,7 +41,7 @@ begin_outage()
 	fill_fs "$HOST"
 	dd if=/dev/shm/new "of=$M/new" bs=1M conv=fsync 2>/dev/null &
 	writer=$!
-	wait_for 30 field_is p mode nospace || die "no outage: $(dm_status p --noflush)"
+	wait_for "$LONG" field_is p mode nospace || die "no outage: $(dm_status p --noflush)"
 	(($(field p parked) > 0)) || die "nothing parked: $(dm_status p --noflush)"
 	kill -0 "$writer" || die 'the writer did not wait'
 }
@@ -58,23 +63,22 @@ take_down()
 	local checksum
 	checksum=$(cat "$M/old" "$M/new" | sha256sum)
 	umount "$M"
-	blockdev --flushbufs /dev/mapper/p
+	recorded "$RAW" "$HOST/i"
 	mount -o ro /dev/mapper/p "$M"
 	[[ $(cat "$M/old" "$M/new" | sha256sum) == "$checksum" ]] || die 'the data differs'
 	umount "$M"
 	fsck.ext4 -fn /dev/mapper/p >/dev/null 2>&1 || die 'fsck.ext4'
-	dd if=/dev/mapper/p of=/dev/shm/raw bs=1M iflag=direct conv=sparse 2>/dev/null
-	truncate -s "${SIZE_MB}M" /dev/shm/raw
+	mirror /dev/mapper/p "$RAW" --compare-only
 	detach p
-	judge "$HOST/i" /dev/shm/raw
-	rm -f /dev/shm/raw
+	judge "$HOST/i" "$RAW"
+	rm "$RAW"
 }
 
 # behind read|write: some of the mapped data behind the file system, within 2 s.
 behind()
 {
-	local -a where=("of=/dev/mapper/p" "seek=$((BEHIND_MB * 16))" "if=/dev/urandom")
-	if [[ $1 == read ]]; then where=("if=/dev/mapper/p" "skip=$((BEHIND_MB * 16))" "of=/dev/null"); fi
+	local -a where=("of=/dev/mapper/top" "seek=$((BEHIND_MB * 16))" "if=/dev/urandom")
+	if [[ $1 == read ]]; then where=("if=/dev/mapper/top" "skip=$((BEHIND_MB * 16))" "of=/dev/null"); fi
 	local flag=oflag
 	if [[ $1 == read ]]; then flag=iflag; fi
 	timeout 2 dd "${where[@]}" bs=64k count=8 "$flag=direct" conv=notrunc 2>/dev/null ||
@@ -105,7 +109,7 @@ story()
 	cmp -n 65536 <(timeout 2 dd "if=$M/old" bs=64k count=1 iflag=direct 2>/dev/null) "$M/old"
 	kill -0 "$writer" || die 'the writer did not wait'
 	free_fs "$HOST"
-	writer_finishes 30
+	writer_finishes "$LONG"
 	take_down
 }
 
@@ -146,10 +150,10 @@ test_quota()
 	setquota -P 42 0 16384 0 0 "$HOST"
 	dd if=/dev/shm/data of=/dev/mapper/p bs=1M oflag=direct conv=fsync 2>/dev/null &
 	writer=$!
-	wait_for 30 field_is p mode nospace || die "no outage: $(dm_status p --noflush)"
+	wait_for "$LONG" field_is p mode nospace || die "no outage: $(dm_status p --noflush)"
 	kill -0 "$writer" || die 'the writer did not wait'
 	setquota -P 42 0 0 0 0 "$HOST"
-	wait_for 30 writer_ends || die 'the writer still waits'
+	wait_for "$LONG" writer_ends || die 'the writer still waits'
 	wait "$writer" || die 'the writer failed'
 	cmp -n $((32 << 20)) /dev/shm/data /dev/mapper/p
 	truncate -s "${SIZE_MB}M" /dev/shm/data
@@ -172,7 +176,7 @@ test_table_swap()
 	done
 	(($(field p enospc_events) >= 3)) || die "enospc_events=$(field p enospc_events)"
 	free_fs "$HOST"
-	writer_finishes 30
+	writer_finishes "$LONG"
 	take_down
 }
 
@@ -188,6 +192,7 @@ test_remove_force()
 	wait_for 20 writer_ends || die 'the writer still waits'
 	if wait "$writer"; then die 'the writer knows of no error'; fi
 	umount "$M"
+	dm_remove top
 	dm_remove p
 	# What was acknowledged is there.
 	free_fs "$HOST"

@@ -12,15 +12,10 @@
 """
 import os
 import random
-import struct
 import subprocess
 import sys
 
-SECTOR = 512
-MAGIC = 0x6A736677736872
-FLUSH, FUA, DISCARD, MARK = 1, 2, 4, 8
-SUPER = struct.Struct("<QQQI")
-ENTRY = struct.Struct("<4Q")
+from log_writes import FLUSH, FUA, Log
 
 
 def record(number):
@@ -49,41 +44,6 @@ def write(directory, acks, device):
             # Something that nobody waits for.
             with open(f"{directory}/noise-{numbers.randrange(8)}", "wb") as f:
                 f.write(numbers.randbytes(numbers.randrange(300000)))
-
-
-class Log:
-    """Entries: (flags, sector, sectors, where the data is in the log), marks as numbers."""
-
-    def __init__(self, path):
-        self.file = open(path, "rb")
-        magic, version, count, self.unit = SUPER.unpack(self.file.read(SUPER.size))
-        if magic != MAGIC or version != 1:
-            sys.exit(f"{path}: no log of dm-log-writes")
-        self.entries, self.acks = [], {}
-        where = self.unit
-        for _ in range(count):
-            self.file.seek(where)
-            head = self.file.read(self.unit)
-            sector, sectors, flags, length = ENTRY.unpack_from(head)
-            where += self.unit
-            if flags & MARK:
-                text = head[ENTRY.size:ENTRY.size + length].split(b"\0")[0].decode()
-                if text.startswith("ack-"):
-                    self.acks[len(self.entries)] = int(text[4:])
-            self.entries.append((flags, sector, sectors, where))
-            if not flags & DISCARD:
-                where += sectors * self.unit
-
-    def apply(self, index, disk):
-        flags, sector, sectors, where = self.entries[index]
-        disk.seek(sector * self.unit)
-        if flags & DISCARD:
-            left = sectors * self.unit
-            while left:
-                left -= disk.write(bytes(min(left, 1 << 20)))
-        elif sectors:
-            self.file.seek(where)
-            disk.write(self.file.read(sectors * self.unit))
 
 
 def cut(log_path, disk_path, seed, mode):

@@ -8,6 +8,7 @@
 
 HOST=/mnt/test/host
 M=/mnt/test/above
+RAW=/dev/shm/raw
 NOTES=/dev/shm/notes
 BUDGET=/dev/shm/budget
 ROUNDS=8 WRITERS=8
@@ -73,9 +74,11 @@ begin()
 	image_table "$image" | "$@" dmsetup create p --noudevsync --noudevrules
 	dmsetup mknodes p
 	need_block p
-	mkfs.ext4 -q -E lazy_itable_init=0 /dev/mapper/p "${FS_MB}M"
+	rm -f "$RAW"
+	record p
+	mkfs.ext4 -q -E lazy_itable_init=0 /dev/mapper/top "${FS_MB}M"
 	mkdir -p "$M"
-	mount /dev/mapper/p "$M"
+	mount /dev/mapper/top "$M"
 }
 
 # All is as it was written: as the file system sees it, as two other tools do, and
@@ -83,11 +86,11 @@ begin()
 end()
 {
 	umount "$M"
-	dd if=/dev/mapper/p of=/dev/shm/raw bs=1M iflag=direct conv=sparse 2>/dev/null
-	truncate -s "${SIZE_MB}M" /dev/shm/raw
+	recorded "$RAW" "$image"
+	mirror /dev/mapper/p "$RAW" --compare-only
 	detach p
-	judge "$image" /dev/shm/raw
-	rm /dev/shm/raw
+	judge "$image" "$RAW"
+	rm "$RAW"
 	attach p "$image"
 	fsck.ext4 -fn /dev/mapper/p >/dev/null 2>&1 || die 'fsck.ext4'
 	mount -o ro /dev/mapper/p "$M"
