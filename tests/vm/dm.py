@@ -18,7 +18,8 @@ import struct
 import sys
 import time
 
-# struct dm_ioctl and dm_target_spec of linux/dm-ioctl.h
+# struct dm_ioctl and dm_target_spec of linux/dm-ioctl.h, its commands, and its flags
+# DM_SUSPEND_FLAG, DM_SKIP_LOCKFS_FLAG, DM_NOFLUSH_FLAG and DM_DEFERRED_REMOVE
 HEADER = struct.Struct("=3I I I I i I I I Q 128s 129s 7s")
 TARGET = struct.Struct("=Q Q i I 16s")
 CREATE, REMOVE, SUSPEND, INFO, LOAD, STATUS = 3, 4, 6, 7, 9, 12

@@ -157,7 +157,8 @@ dm_status() { dmsetup status "$@"; }
 
 # clear_away: what a test has left, the topmost first: mounts below /mnt/test,
 # devices, loop devices. Never waits long for what hangs: but not even SIGKILL ends
-# an umount whose writes wait for space, so these end first.
+# an umount whose writes wait for space, so these end first. Devices of other
+# targets refuse that message, which is no fault.
 clear_away()
 {
 	local name dir
