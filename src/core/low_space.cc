@@ -26,11 +26,12 @@ void LowSpace::on_free_space(Target &target, Operation &, int64_t result)
 	LowSpace &self = target.low_space_;
 
 	// A block device has no file system: what it gives is its free clusters.
-	if (result == -kEOPNOTSUPP)
-		self.judge((target.space_.end() - target.space_.nr_used()) *
-			   target.geometry_.cluster_bytes());
-	else if (result >= 0)
+	if (result == -kEOPNOTSUPP) {
+		target.extend_to_device();
+		self.judge(target.space_.nr_free() * target.geometry_.cluster_bytes());
+	} else if (result >= 0) {
 		self.judge(static_cast<uint64_t>(result));
+	}
 	if (self.mark_mib() != 0 && !target.stopping())
 		ph_timer_arm(target.host_, PLOOP_TIMER_SPACE, kPeriodMs);
 }

@@ -30,6 +30,7 @@ public:
 		for (uint32_t i = 0; i < reserved; i++)
 			used_.set(i);
 		nr_used_ = 0;
+		nr_foreign_ = 0;
 		search_from_ = reserved;
 		avoided_ = false;
 	}
@@ -39,6 +40,8 @@ public:
 	uint64_t end() const { return end_; }
 	// Clusters in use by data, mapped or about to be, or quarantined.
 	uint64_t nr_used() const { return nr_used_; }
+	// Clusters that the file has for more data.
+	uint64_t nr_free() const { return end_ - reserved_ - nr_foreign_ - nr_used_; }
 
 	// Marks it as taken; false if it was already, or cannot be told.
 	bool claim(FileCluster cluster)
@@ -56,6 +59,7 @@ public:
 		for (uint64_t i = used_.find(false, reserved_, end_); i < end_;
 		     i = used_.find(false, i, end_))
 			used_.set(i);
+		nr_foreign_ = end_ - reserved_ - nr_used_;
 	}
 
 	// The lowest free cluster; false if the file has none.
@@ -119,6 +123,17 @@ public:
 		end_ = max_of(end_, min_of(end, used_.length()));
 	}
 
+	// Others have made the device larger, to @end clusters, and the new ones may
+	// hold anything; false if it has no more than before.
+	bool extend(uint64_t end)
+	{
+		end = min_of(end, used_.length());
+		if (end <= end_)
+			return false;
+		end_ = end;
+		return true;
+	}
+
 	// One more than the last cluster that is taken.
 	uint64_t taken_end() const
 	{
@@ -131,6 +146,7 @@ private:
 	Bitmap zero_;
 	uint64_t end_ = 0;
 	uint64_t nr_used_ = 0;
+	uint64_t nr_foreign_ = 0; // taken by claim_all()
 	uint64_t search_from_ = 0; // no free cluster is below, but for those avoided
 	bool avoided_ = false;
 	uint32_t reserved_ = 0;

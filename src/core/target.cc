@@ -472,6 +472,12 @@ void Target::raise_lowspace(uint64_t free_mib)
 	ph_event(host_);
 }
 
+bool Target::extend_to_device()
+{
+	return image_.facts().block_device &&
+	       space_.extend(geometry_.clusters_in(ph_file_size(image_.file())));
+}
+
 // ---- Status ----------------------------------------------------------------
 
 void Target::status(ploop_status kind, Text &text) const

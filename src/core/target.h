@@ -36,9 +36,9 @@ enum class Suspending : uint8_t { none, noflush, flush };
 
 class Target {
 public:
-	Target(ploop_host *host, ploop_core *handle)
-		: host_(host), handle_(handle), image_(host), writer_(*this), committer_(*this),
-		  freer_(*this), walker_(*this), outage_(*this), low_space_(*this)
+	explicit Target(ploop_host *host)
+		: host_(host), image_(host), writer_(*this), committer_(*this), freer_(*this),
+		  walker_(*this), outage_(*this), low_space_(*this)
 	{
 	}
 	Target(const Target &) = delete;
@@ -86,6 +86,9 @@ public:
 	Status gate() const { return Status::from(gate_.load_acquire()); }
 	void raise_enospc();
 	void raise_lowspace(uint64_t free_mib);
+	// Is the image on a block device that others have made larger? If so, the
+	// space there is known now.
+	bool extend_to_device();
 
 	bool failed() const { return mode() == Mode::failed; }
 	Mode mode() const { return static_cast<Mode>(mode_.load_relaxed()); }
@@ -94,7 +97,6 @@ public:
 		return static_cast<Suspending>(suspending_.load_relaxed());
 	}
 	bool stopping() const { return stop_ != Stop::none; }
-	uint64_t virtual_sectors() const { return virtual_sectors_; }
 	uint64_t position(const ploop_rq *rq) const { return rq->sector + skip_sectors_; }
 
 	static constexpr uint32_t kCommitDelayMs = 5000;
@@ -175,7 +177,6 @@ private:
 	static void on_stop(Target &target, Operation &operation, int64_t result);
 
 	ploop_host *host_;
-	ploop_core *handle_;
 	Image image_;
 	Geometry geometry_;
 	uint64_t virtual_sectors_ = 0; // of the device, the skipped part included
@@ -226,6 +227,6 @@ private:
 
 // What the contract's opaque handle points to.
 struct ploop_core {
-	explicit ploop_core(ploop_host *host) : target(host, this) {}
+	explicit ploop_core(ploop_host *host) : target(host) {}
 	ploop::Target target;
 };

@@ -238,12 +238,8 @@ void Writer::grow(ploop_rq *rq)
 {
 	const uint64_t end = target_.space_.end();
 
-	if (target_.image_.facts().block_device || end >= target_.space_.limit()) {
-		// What the host could not write once, it may be able to by now.
-		if (target_.space_.forget_avoided())
-			return target_.again(rq);
-		return no_space(rq);
-	}
+	if (target_.image_.facts().block_device || end >= target_.space_.limit())
+		return more_by_itself() ? target_.again(rq) : no_space(rq);
 	waiting_space_.push(rq);
 	if (grow_.running())
 		return;
@@ -254,6 +250,13 @@ void Writer::grow(ploop_rq *rq)
 		grow_.start(PLOOP_OP_RESERVE, target_.image_.file(), from, grow_bytes() - from);
 	else
 		grow_.start(PLOOP_OP_TRUNCATE, target_.image_.file(), grow_bytes(), 0);
+}
+
+// A block device may be larger by now. And what the host could not write once, it
+// may be able to.
+bool Writer::more_by_itself()
+{
+	return target_.extend_to_device() || target_.space_.forget_avoided();
 }
 
 uint64_t Writer::grow_bytes() const

@@ -76,6 +76,7 @@ private:
 	void no_space(ploop_rq *rq);
 	void failed(ploop_rq *rq, Status status);
 	void grow(ploop_rq *rq);
+	bool more_by_itself();
 	uint64_t grow_bytes() const;
 	void grown(Status status);
 	uint32_t index_of(const Slot &slot) const { return static_cast<uint32_t>(&slot - slots_); }

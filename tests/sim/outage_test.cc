@@ -137,6 +137,43 @@ TEST(Outage, DiscardThatFreesClustersReleases)
 	}
 }
 
+TEST(Outage, FullBlockDeviceGoesOnWhenOthersMakeItLarger)
+{
+	constexpr uint64_t cluster_bytes = kClusterSectors * SECTOR;
+	ImageSpec spec;
+	spec.file_clusters = 5; // one of them for the BAT
+	Rig rig(1, spec);
+	rig.file.facts.block_device = true;
+	rig.start("low_water=1");
+	for (unsigned i = 0; i < 4; i++)
+		rig.write(64 * i, 64);
+	auto first = rig.io.write(64 * 4 + 5, 8);
+	auto second = rig.io.write(64 * 5 + 5, 8);
+	rig.world.advance_ms(6000);
+	EXPECT_TRUE(rig.has_word("mode=nospace"));
+	EXPECT_EQ(rig.field("parked"), 2u);
+	auto overwrite = rig.io.write(64, 64);
+	rig.world.run_until([&] { return overwrite->done; });
+	EXPECT_EQ(overwrite->error, 0);
+	// What is there is not known, and must not be seen.
+	const std::vector<uint8_t> old(2 * cluster_bytes, 0x5A);
+	EXPECT_EQ(rig.field("host_free_mib"), 0u);
+	rig.file.set_size(38 * cluster_bytes);
+	rig.file.poke(5 * cluster_bytes, old);
+	rig.world.advance_ms(6000); // by itself, at the next probe
+	EXPECT_EQ(rig.field("host_free_mib"), 0u); // 31 clusters of 32 KiB
+	rig.file.set_size(39 * cluster_bytes);
+	rig.world.advance_ms(2000);
+	EXPECT_EQ(rig.field("host_free_mib"), 1u);
+	EXPECT_TRUE(first->done && second->done) << rig.device.status();
+	EXPECT_TRUE(rig.has_word("mode=rw"));
+	rig.io.read(0, 64 * 6);
+	rig.io.wait_all();
+	rig.stop();
+	EXPECT_TRUE(rig.report().ok()) << rig.report().text();
+	EXPECT_EQ(rig.io.problem, "");
+}
+
 TEST(Outage, NoflushSuspendKeepsWritesForTheNextTable)
 {
 	for (uint64_t seed = 1; seed <= 100; seed++) {

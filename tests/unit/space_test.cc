@@ -180,6 +180,7 @@ TEST_F(SpaceTest, ClaimAll)
 	claim(10);
 	space.claim_all();
 	EXPECT_FALSE(space.take(cluster));
+	EXPECT_EQ(space.nr_free(), 0u);
 	EXPECT_EQ(space.taken_end(), 50u);
 	EXPECT_EQ(space.nr_used(), 1u); // what is somebody else's is not counted
 	space.grow(51);
@@ -201,6 +202,27 @@ TEST_F(SpaceTest, WhatTheFileHadIsDirtyWhatItGrewIsZero)
 	// A new reset knows nothing of the earlier life.
 	space.reset(12, 2);
 	EXPECT_FALSE(space.is_zero(FileCluster(10)));
+}
+
+TEST_F(SpaceTest, WhatOthersHaveAddedIsDirty)
+{
+	FileCluster cluster;
+
+	ASSERT_TRUE(space.allocate(100).ok());
+	space.reset(3, 2);
+	ASSERT_TRUE(space.take(cluster));
+	EXPECT_FALSE(space.take(cluster));
+	EXPECT_FALSE(space.extend(3));
+	EXPECT_FALSE(space.extend(2));
+	EXPECT_EQ(space.nr_free(), 0u);
+	EXPECT_TRUE(space.extend(4));
+	EXPECT_EQ(space.nr_free(), 1u);
+	ASSERT_TRUE(space.take(cluster));
+	EXPECT_EQ(cluster.raw(), 3u);
+	EXPECT_FALSE(space.is_zero(cluster));
+	EXPECT_TRUE(space.extend(uint64_t{1} << 40));
+	EXPECT_EQ(space.end(), 100u);
+	EXPECT_FALSE(space.extend(uint64_t{1} << 40));
 }
 
 TEST_F(SpaceTest, TheEndIsNeverBeyondTheLimit)

@@ -6,6 +6,7 @@
 . tests/vm/lib.sh
 
 HOST=/mnt/test/host
+IMAGE=$HOST/i
 M=/mnt/test/above
 RAW=/dev/shm/raw
 # The file system above has the first part of the device; what is behind it is
@@ -14,16 +15,21 @@ FS_MB=160 BEHIND_MB=168 SIZE_MB=192
 # Seconds for what takes few: the debug kernel takes its time.
 LONG=$([[ ${KERNEL:-} == debug ]] && echo 150 || echo 30)
 
-# set_up FS [OPTION...]: a host file system with an image, a file system on the
-# device, and a file in that.
+# set_up FS [OPTION...]: a host file system with an image, and what is above.
 set_up()
 {
 	local what=/dev/vdb
 	if [[ $1 == tmpfs ]]; then what=300M; fi
 	make_host_fs "$1" "$what" "$HOST"
-	make_image "$HOST/i" 256k "${SIZE_MB}M"
+	make_image "$IMAGE" 256k "${SIZE_MB}M"
+	set_up_above "${@:2}"
+}
+
+# set_up_above [OPTION...]: a file system on the device, and a file in that.
+set_up_above()
+{
 	rm -f "$RAW"
-	attach p "$HOST/i" "${@:2}"
+	attach p "$IMAGE" "$@"
 	record p
 	mkfs.ext4 -q -E lazy_itable_init=0 /dev/mapper/top "${FS_MB}M"
 	mkdir -p "$M"
@@ -34,11 +40,17 @@ set_up()
 	sync -f "$M"
 }
 
-# Fills the host, and starts a writer that needs space there; it is known as
-# $writer. Ends when the device has noticed.
+# Fills the host; the rest is write_without_space.
 begin_outage()
 {
 	fill_fs "$HOST"
+	write_without_space
+}
+
+# Starts a writer that needs more space than the host has; it is known as $writer.
+# Ends when the device has noticed.
+write_without_space()
+{
 	dd if=/dev/shm/new "of=$M/new" bs=1M conv=fsync 2>/dev/null &
 	writer=$!
 	wait_for "$LONG" field_is p mode nospace || die "no outage: $(dm_status p --noflush)"
@@ -63,14 +75,14 @@ take_down()
 	local checksum
 	checksum=$(cat "$M/old" "$M/new" | sha256sum)
 	umount "$M"
-	recorded "$RAW" "$HOST/i"
+	recorded "$RAW" "$IMAGE"
 	mount -o ro /dev/mapper/p "$M"
 	[[ $(cat "$M/old" "$M/new" | sha256sum) == "$checksum" ]] || die 'the data differs'
 	umount "$M"
 	fsck.ext4 -fn /dev/mapper/p >/dev/null 2>&1 || die 'fsck.ext4'
 	mirror /dev/mapper/p "$RAW" --compare-only
 	detach p
-	judge "$HOST/i" "$RAW"
+	judge "$IMAGE" "$RAW"
 	rm "$RAW"
 }
 
@@ -169,7 +181,7 @@ test_table_swap()
 	begin_outage
 	for _ in 1 2; do
 		dm_suspend p --noflush --nolockfs
-		dm_load p "$(image_table "$HOST/i")"
+		dm_load p "$(image_table "$IMAGE")"
 		dm resume p --noflush
 		wait_for 10 field_is p mode nospace || die "no outage any more: $(dm_status p --noflush)"
 		kill -0 "$writer" || die 'the writer did not wait'
@@ -196,11 +208,54 @@ test_remove_force()
 	dm_remove p
 	# What was acknowledged is there.
 	free_fs "$HOST"
-	check_image "$HOST/i"
-	attach p "$HOST/i"
+	check_image "$IMAGE"
+	attach p "$IMAGE"
 	fsck.ext4 -fy /dev/mapper/p >/dev/null 2>&1 || (($? <= 1)) || die 'fsck.ext4'
 	detach p
-	judge "$HOST/i"
+	judge "$IMAGE"
+}
+
+# low_has MIB: the block device below is so large.
+low_has()
+{
+	echo "0 $(($1 * 2048)) linear /dev/vdb 0" | dm load low
+	dm resume --noflush --nolockfs low
+}
+
+noticed_again() { (($(field p enospc_events) > $1)) && field_is p mode nospace; }
+
+# A block device has as much space as it is long: a discard above makes some, and
+# whoever makes it longer. What is there then must not be seen above.
+test_block_device()
+{
+	local free events
+	IMAGE=/dev/mapper/low
+	dmsetup create low --notable --noudevsync --noudevrules
+	low_has 100
+	dmsetup mknodes low
+	make_image /dev/shm/i 256k "${SIZE_MB}M"
+	dd if=/dev/shm/i of=/dev/mapper/low bs=1M conv=fsync 2>/dev/null
+	rm /dev/shm/i
+	head -c $((40 << 20)) /dev/zero | tr '\0' x |
+		dd of=/dev/vdb bs=1M seek=100 iflag=fullblock oflag=direct 2>/dev/null
+	set_up_above
+	# Behind what is overwritten during the outage, something to be discarded.
+	dd if=/dev/urandom of=/dev/mapper/top bs=1M count=8 seek=$((BEHIND_MB + 4)) oflag=direct \
+		conv=notrunc 2>/dev/null
+	free=$((100 - $(field p used) / 4))
+	((free > 12)) || die "only $free MiB are free"
+	dd if=/dev/urandom "of=$M/filler" bs=1M count=$((free - 8)) conv=fsync 2>/dev/null
+	write_without_space
+	behind read
+	behind write
+	events=$(field p enospc_events)
+	blkdiscard -f -o $(((BEHIND_MB + 4) << 20)) -l $((8 << 20)) /dev/mapper/top
+	wait_for "$LONG" noticed_again "$events" ||
+		die "not released by the discard: $(dm_status p --noflush)"
+	kill -0 "$writer" || die 'the writer did not wait'
+	low_has 140
+	writer_finishes "$LONG"
+	take_down
 }
 
 run_suite
