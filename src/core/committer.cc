@@ -58,6 +58,12 @@ void Committer::arm_timer()
 	ph_timer_arm(target_.host_, PLOOP_TIMER_COMMIT, Target::kCommitDelayMs);
 }
 
+void Committer::arm_timer_if_needed()
+{
+	if (nr_dirty_ > 0 || target_.freer_.needs_commit() || !target_.gate().ok())
+		arm_timer();
+}
+
 void Committer::timer_fired()
 {
 	timer_armed_ = false;
@@ -189,6 +195,8 @@ void Committer::succeed()
 	last_status_ = {};
 	target_.open_gate();
 	target_.freer_.commit_succeeded();
+	// What was unmapped during the round may be of a page that it wrote afterwards.
+	arm_timer_if_needed();
 	end_waiting(round_, 0);
 	target_.outage_.commit_ended({});
 }
@@ -216,13 +224,13 @@ void Committer::fail(Status status)
 	}
 	if (target_.stopping() || target_.suspending() == Suspending::flush ||
 	    target_.error_if_no_space_.load_relaxed()) {
-		give_up(-kENOSPC);
+		give_up();
 		return target_.outage_.commit_ended(status);
 	}
 	phase_ = Phase::parked;
 	wanted_ = false;
-	if (target_.suspending() == Suspending::noflush && ph_may_requeue(target_.host_))
-		give_up(PLOOP_END_REQUEUE);
+	if (target_.suspending() == Suspending::noflush)
+		hand_back();
 	target_.outage_.commit_ended(status);
 }
 
@@ -232,28 +240,45 @@ void Committer::retry()
 	begin();
 }
 
-void Committer::give_up(int error)
+void Committer::give_up()
+{
+	rest();
+	while (!next_.empty())
+		end_without_space(next_.pop());
+}
+
+void Committer::hand_back()
+{
+	while (!next_.empty() && ph_may_requeue(target_.host_))
+		ph_rq_end(next_.pop(), PLOOP_END_REQUEUE);
+	if (next_.empty())
+		rest();
+}
+
+// Nobody waits for the round any more; the timer's does what there is to do.
+void Committer::rest()
 {
 	if (phase_ == Phase::parked)
 		phase_ = Phase::idle;
 	wanted_ = false;
-	if (error < 0 && !next_.empty()) {
-		// The latch is set before any flush ends (invariant 4): device-mapper
-		// forgets the error of a flush and sends the write that follows.
-		target_.latch(Status::from(error));
-	}
-	// A latch that nobody tries to lift would stay for ever.
-	if (nr_dirty_ > 0 || !target_.gate().ok())
-		arm_timer();
-	end_waiting(next_, error);
+	arm_timer_if_needed();
 }
 
 void Committer::expire()
 {
-	while (next_.first() != nullptr && target_.outage_.expired(next_.first()->parked_at_ms)) {
-		target_.latch(Status::error(kENOSPC)); // before the flush ends (invariant 4)
-		ph_rq_end(next_.pop(), -kENOSPC);
-	}
+	while (!next_.empty() && target_.outage_.expired(next_.first()->parked_at_ms))
+		end_without_space(next_.pop());
+}
+
+// The latch is set before the flush ends (invariant 4): device-mapper forgets the
+// error of a flush and sends the write that follows. One that nobody tries to lift
+// would stay for ever.
+void Committer::end_without_space(ploop_rq *rq)
+{
+	target_.latch(Status::error(kENOSPC));
+	arm_timer();
+	target_.outage_.tell_ended();
+	ph_rq_end(rq, -kENOSPC);
 }
 
 void Committer::end_waiting(RequestQueue &queue, int error)

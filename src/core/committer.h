@@ -44,9 +44,10 @@ public:
 	// Is a round waiting for space? Then retry() begins it again.
 	bool parked() const { return phase_ == Phase::parked; }
 	void retry();
-	// Ends the waiting flushes of a round that waits for space, or, for
-	// PLOOP_END_REQUEUE, hands them back.
-	void give_up(int error);
+	// Ends the waiting flushes, for want of space.
+	void give_up();
+	// Hands the waiting flushes back, as long as device-mapper takes them.
+	void hand_back();
 	// Ends those flushes that have waited for space as long as they should.
 	void expire();
 	// Since when the oldest flush waits for the next round; 0: none does.
@@ -78,6 +79,9 @@ private:
 	enum class Phase : uint8_t { idle, data_sync, write_pages, map_sync, parked };
 
 	void arm_timer();
+	void arm_timer_if_needed();
+	void rest();
+	void end_without_space(ploop_rq *rq);
 	void begin();
 	void next_batch();
 	void copy_batch();

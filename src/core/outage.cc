@@ -11,12 +11,17 @@ void Outage::park(ploop_rq *rq)
 {
 	ploop_host *const host = target_.host_;
 
-	if (rq->park_order == 0) {
+	const bool again = rq->park_order != 0;
+
+	if (!again) {
 		rq->park_order = arrivals_.add_relaxed(1);
 		rq->parked_at_ms = ph_now_ms();
 	}
 	set_stage(rq, Stage::fresh);
-	if (lot_.park(&rq->node))
+	in_lot_.add_relaxed(1);
+	// One that has waited before is due before those who wait: the timer of the
+	// timeout may be set for later than that.
+	if (lot_.park(&rq->node) || again)
 		ph_kick(host);
 }
 
@@ -30,11 +35,13 @@ void Outage::collect()
 void Outage::take_in(ploop_node *newest_first)
 {
 	ploop_node *node = oldest_first(newest_first);
+	uint64_t taken = 0;
 	bool probe_came_back = false;
 
 	while (node != nullptr) {
 		ploop_rq *const rq = request_of(node);
 		node = node->next;
+		taken++;
 		if (has_mark(rq, kMarkProbe)) {
 			clear_mark(rq, kMarkProbe);
 			probe_came_back = true;
@@ -42,6 +49,7 @@ void Outage::take_in(ploop_node *newest_first)
 		accept(rq);
 	}
 	count_parked();
+	in_lot_.add_relaxed(0 - taken); // after they were counted: status never misses one
 	if (probe_came_back)
 		probe_failed();
 	if (!active_ && !parked_.empty())
@@ -67,12 +75,17 @@ void Outage::accept(ploop_rq *rq)
 
 void Outage::end_with_enospc(ploop_rq *rq)
 {
+	tell_ended();
+	ph_rq_end(rq, -kENOSPC);
+}
+
+void Outage::tell_ended()
+{
 	ended_enospc_++;
 	nr_ended_.add_relaxed(1);
 	// Nobody may have read of this want of space yet: no outage began for it.
 	if (!active_ && !target_.device_->enospc.pending())
 		target_.raise_enospc();
-	ph_rq_end(rq, -kENOSPC);
 }
 
 void Outage::count_parked()
@@ -121,6 +134,8 @@ void Outage::on_expire()
 	if (active_ && parked_.empty() && !target_.committer_.parked() &&
 	    probing_ == Probing::nothing)
 		end_quietly();
+	else if (active_ && parked_.empty())
+		take_in(lot_.be_attentive()); // the timeout of whoever parks next must run
 	count_parked();
 }
 
@@ -132,7 +147,7 @@ void Outage::policy_changed()
 	while (ploop_rq *rq = parked_.pop())
 		end_with_enospc(rq);
 	if (target_.committer_.parked())
-		target_.committer_.give_up(-kENOSPC);
+		target_.committer_.give_up();
 	on_expire();
 }
 
@@ -274,7 +289,7 @@ void Outage::retry_now()
 
 void Outage::suspend_begins()
 {
-	ended_enospc_ = 0;
+	report_ended();
 	take_in(lot_.be_attentive());
 	if (target_.suspending() == Suspending::flush) {
 		// Each is tried once more; accept() ends those that fail again.
@@ -292,11 +307,15 @@ void Outage::suspend_begins()
 
 void Outage::hand_back_all()
 {
-	while (ploop_rq *rq = parked_.pop())
-		ph_rq_end(rq, PLOOP_END_REQUEUE);
+	// Asked anew for each: a suspend that is interrupted meanwhile takes none back.
+	while (!parked_.empty() && ph_may_requeue(target_.host_))
+		ph_rq_end(parked_.pop(), PLOOP_END_REQUEUE);
 	if (target_.committer_.parked())
-		target_.committer_.give_up(PLOOP_END_REQUEUE);
-	end_quietly();
+		target_.committer_.hand_back();
+	if (parked_.empty() && !target_.committer_.parked())
+		end_quietly();
+	else
+		count_parked();
 }
 
 // The outage goes on elsewhere: in the next table, or after the resume.
@@ -316,6 +335,7 @@ void Outage::forget_mode()
 void Outage::suspend_undone()
 {
 	take_in(lot_.be_attentive());
+	report_ended();
 	if (!target_.gate().ok())
 		target_.committer_.want();
 	retry_now();
@@ -325,7 +345,7 @@ void Outage::suspend_ends()
 {
 	take_in(lot_.be_attentive());
 	if (target_.committer_.parked())
-		target_.committer_.give_up(-kENOSPC);
+		target_.committer_.give_up();
 	while (ploop_rq *rq = parked_.pop()) {
 		if (ph_may_requeue(target_.host_))
 			ph_rq_end(rq, PLOOP_END_REQUEUE);
@@ -342,7 +362,7 @@ void Outage::report_ended()
 
 	if (ended_enospc_ == 0)
 		return;
-	text << ended_enospc_ << " waiting writes ended with ENOSPC";
+	text << ended_enospc_ << " requests ended with ENOSPC";
 	if (target_.stopping())
 		text << "; dmsetup suspend --noflush --nolockfs keeps them";
 	ph_log(target_.host_, PLOOP_LOG_WARNING, line);

@@ -52,11 +52,14 @@ public:
 	void suspend_undone();
 	// Ends or hands back all that is left, at the end of a suspend.
 	void suspend_ends();
-	// Logs how many requests this suspend has ended with ENOSPC.
+	// A request ends with ENOSPC: counted, and told unless that has been done.
+	void tell_ended();
+	// Logs how many requests have ended with ENOSPC since the last report.
 	void report_ended();
 
 	bool active() const { return active_; }
-	uint64_t nr_parked() const { return nr_parked_.load_relaxed(); }
+	// Those who came while nobody looks count, too.
+	uint64_t nr_parked() const { return nr_parked_.load_relaxed() + in_lot_.load_relaxed(); }
 	// Requests that ended with ENOSPC of ours.
 	uint64_t nr_ended() const { return nr_ended_.load_relaxed(); }
 	uint64_t oldest_ms() const { return oldest_ms_.load_relaxed(); }
@@ -93,6 +96,7 @@ private:
 	uint64_t ended_enospc_ = 0; // since the last report
 	Atomic<uint64_t> nr_ended_;
 	Atomic<uint64_t> nr_parked_;
+	Atomic<uint64_t> in_lot_; // parked, and not taken yet
 	Atomic<uint64_t> oldest_ms_; // when the oldest was parked; 0: none
 };
 

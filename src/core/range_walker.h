@@ -27,8 +27,6 @@ public:
 	void start(ploop_rq *rq);
 	// The cluster that Writer::allocate() was asked for is there, or not.
 	void done(Status status);
-	// The cluster that is being worked on.
-	VirtualCluster cluster() const { return zero_piece_.cluster; }
 	void run();
 	bool idle() const { return current_ == nullptr && queue_.empty(); }
 

@@ -82,9 +82,11 @@ bool hold(FileClaim &claim)
 	RegistryLock lock;
 
 	if (FileClaim *other = other_holder(claim); other != nullptr) {
-		if (other->device_id != claim.device_id || !other->unwritten.present())
+		if (other->device_id != claim.device_id ||
+		    (!other->unwritten.present() && !other->lost))
 			return false;
 		claim.unwritten.adopt(other->unwritten);
+		claim.lost = other->lost;
 		release_locked(*other);
 	}
 	if (!claim.held) {

@@ -30,6 +30,7 @@ struct FileClaim {
 	uint64_t device_id = 0;
 	bool held = false;   // running, or suspended with unwritten changes
 	Unwritten unwritten; // those
+	bool lost = false;   // suspended, and changes of the map could not be written for ever
 	FileClaim *next PLOOP_GUARDED_BY(registry_capability) = nullptr;
 };
 
@@ -53,7 +54,8 @@ DeviceShared *get_device(uint64_t device_id);
 void drop_device(DeviceShared *device);
 
 // Holds the file for @claim; false if another instance holds it. One of the
-// same device that is suspended with unwritten changes hands them over instead.
+// same device that is suspended with unwritten changes hands them over instead,
+// and so does one that lost some hand over that.
 bool hold(FileClaim &claim);
 void release(FileClaim &claim);
 // Does another instance hold this file?

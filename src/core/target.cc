@@ -130,6 +130,15 @@ Status Target::start(Text &error)
 		error << "the image is in use by another ploop device";
 		return Status::error(kEBUSY);
 	}
+	if (claim_.lost) {
+		// What the table before this one acknowledged is not there. Who is above
+		// must not take this for the device that it was.
+		mode_.store_relaxed(static_cast<uint8_t>(Mode::failed));
+		error << "the map could not be written under the last table: remove the device "
+			 "and check the image, or load the table again to go on without what was "
+			 "lost";
+		return Status::error(kEIO);
+	}
 	if (claim_.unwritten.present()) {
 		// It stays in our keeping, for a writable table to take over.
 		if (read_only_) {
@@ -233,8 +242,12 @@ void Target::postsuspend()
 	ph_quiesce(host_);
 	running_ = false;
 	freer_.forget();
+	if (failed()) {
+		claim_.lost = true; // and keeps the image, until somebody was told
+		return;
+	}
 	// A mark that could not be taken back is an unwritten change, too.
-	if (failed() || (stop_status_.ok() && !marked_by_us_))
+	if (stop_status_.ok() && !marked_by_us_)
 		return registry::release(claim_);
 	claim_.unwritten.keep(map_, committer_.hand_over(), marked_by_us_);
 	ph_log(host_, PLOOP_LOG_ERROR,

@@ -214,7 +214,7 @@ TEST(Outage, FlushingSuspendRetriesOnceThenEndsWithEnospc)
 			EXPECT_TRUE(bio->done);
 			EXPECT_EQ(bio->error, -ENOSPC);
 		}
-		EXPECT_TRUE(rig.device.host().logged("10 waiting writes ended with ENOSPC"));
+		EXPECT_TRUE(rig.device.host().logged("10 requests ended with ENOSPC"));
 		rig.free_space();
 		EXPECT_EQ(rig.device.resume(), 0);
 		rig.write(0, 8);

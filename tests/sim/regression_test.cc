@@ -152,6 +152,30 @@ TEST(Regression, AdoptionAfterAnErrorThatIsForEver)
 	rig.stop();
 }
 
+TEST(Regression, ATableSwapDoesNotForgetAMapThatCouldNotBeWritten)
+{
+	for (const bool known : {false, true}) {
+		Rig rig;
+		rig.start();
+		rig.write(0, 64);
+		rig.world.fail_nth({.calls = call_of(PLOOP_OP_SYNC)});
+		if (known) {
+			EXPECT_EQ(rig.device.flush(), -EIO);
+		}
+		EXPECT_EQ(rig.device.load("6 /img", rig.sectors), 0);
+		// The next table would read zeros where something was acknowledged.
+		EXPECT_EQ(rig.device.resume(), -EIO);
+		rig.world.clear_faults();
+		EXPECT_EQ(rig.device.resume(), -EIO);
+		EXPECT_TRUE(rig.has_word("mode=failed"));
+		// Whoever has been told may go on with what there is.
+		EXPECT_EQ(rig.device.load("6 /img", rig.sectors), 0);
+		EXPECT_EQ(rig.device.resume(), 0);
+		EXPECT_EQ(rig.field("used"), 0u);
+		rig.stop();
+	}
+}
+
 TEST(Regression, GrowthThatIsTooLargeTriesLess)
 {
 	Rig rig;
@@ -359,6 +383,150 @@ TEST(Regression, WantOfMemoryForAPageOfTheMapIsNotForEver)
 		EXPECT_EQ(fault.fired, 1u);
 		rig.stop_in_order();
 	}
+}
+
+TEST(Regression, AFlushThatEndsWithEnospcIsTold)
+{
+	Rig rig;
+	rig.start_uncommitted_on_cow("error_if_no_space");
+	rig.fill();
+	EXPECT_EQ(rig.device.flush(), -ENOSPC);
+	EXPECT_TRUE(rig.has_word("event_ENOSPC"));
+	EXPECT_EQ(rig.field("enospc_errors"), 1u);
+	rig.free_space();
+	rig.stop();
+}
+
+TEST(Regression, AnInterruptedSuspendTakesNoMoreBack)
+{
+	Rig rig;
+	rig.start();
+	rig.fill();
+	std::vector<BioPtr> bios;
+	for (unsigned i = 0; i < 30; i++)
+		bios.push_back(rig.io.write(64 * i, 8));
+	rig.world.advance_ms(500);
+	unsigned asked = 0;
+	auto &may_requeue = rig.device.host().may_requeue;
+	auto before = may_requeue;
+	may_requeue = [&] { return ++asked <= 10 && before(); };
+	EXPECT_EQ(rig.device.suspend(true, [&] { return asked > 10; }), -EINTR);
+	EXPECT_EQ(rig.device.requeue_lost, 0u);
+	may_requeue = before;
+	rig.world.advance_ms(500);
+	EXPECT_TRUE(rig.has_word("mode=nospace"));
+	EXPECT_EQ(rig.field("parked"), 30u);
+	rig.free_space();
+	rig.io.wait_all();
+	for (const BioPtr &bio : bios)
+		EXPECT_EQ(bio->error, 0);
+	rig.stop_in_order();
+}
+
+TEST(Regression, WhatAnUndoneSuspendHasEndedIsLogged)
+{
+	Rig rig;
+	rig.start();
+	rig.write(64 * 9, 8);
+	rig.fill();
+	std::vector<BioPtr> bios;
+	for (unsigned i = 0; i < 5; i++)
+		bios.push_back(rig.io.write(64 * i, 8));
+	rig.world.advance_ms(50);
+	rig.world.at_once_chance = 0;
+	rig.world.delay_ms[CALL_RQ_READ] = 1000;
+	rig.io.read(64 * 9, 8);
+	EXPECT_EQ(rig.device.suspend(false, [&] { return bios.back()->done; }), -EINTR);
+	rig.world.advance_ms(10);
+	EXPECT_TRUE(rig.device.host().logged("5 requests ended with ENOSPC"));
+	rig.free_space();
+	rig.stop();
+}
+
+// A commit is all that waits, and the list of the parked is quiet: whoever parks
+// next has a timeout, too.
+TEST(Regression, TheTimeoutOfWhoComesAfterTheLastExpired)
+{
+	Rig rig;
+	rig.start_uncommitted_on_cow("enospc_timeout_s=2 enospc_retry_ms=60000");
+	rig.world.advance_ms(4500);
+	rig.fill();
+	auto first = rig.io.write(0, 8); // an overwrite
+	rig.world.advance_ms(2500); // the commit of the timer waits, the write has ended
+	EXPECT_EQ(first->error, -ENOSPC);
+	EXPECT_TRUE(rig.has_word("mode=nospace"));
+	rig.world.advance_ms(500);
+	auto second = rig.io.write(0, 8);
+	rig.world.advance_ms(1999);
+	EXPECT_FALSE(second->done);
+	rig.world.advance_ms(1);
+	EXPECT_TRUE(second->done);
+	EXPECT_EQ(second->error, -ENOSPC);
+	rig.free_space();
+	rig.stop();
+}
+
+// It comes back into an outage that began with another, later request.
+TEST(Regression, TheTimeoutOfWhoParksAgain)
+{
+	Rig rig;
+	rig.world.disk.copy_on_write = true;
+	rig.start("enospc_timeout_s=5 enospc_retry_ms=60000");
+	for (unsigned i = 0; i < 3; i++)
+		rig.write(64 * i, 64);
+	rig.io.flush();
+	rig.io.wait_all();
+	rig.fill();
+	rig.world.at_once_chance = 0;
+	auto probe = rig.io.write(0, 8);
+	rig.world.advance_ms(1);
+	auto again = rig.io.write(64, 8);
+	rig.world.advance_ms(1000);
+	EXPECT_EQ(rig.field("parked"), 2u);
+	rig.free_space();
+	rig.world.delay_ms[CALL_RQ_WRITE] = 1000;
+	EXPECT_EQ(rig.device.message("retry_enospc"), 0);
+	rig.world.run_until([&] { return probe->done; });
+	EXPECT_FALSE(again->done);
+	rig.fill();
+	rig.world.delay_ms[CALL_RQ_WRITE] = 0;
+	auto later = rig.io.write(128, 8);
+	rig.world.run_until([&] { return rig.field("parked") == 1; });
+	rig.world.run_until([&] { return again->done; });
+	EXPECT_EQ(again->error, -ENOSPC);
+	EXPECT_EQ(again->ended_ms - again->begun_ms, 5000u);
+	rig.free_space();
+	EXPECT_EQ(rig.device.message("retry_enospc"), 0);
+	rig.io.wait_all();
+	EXPECT_EQ(later->error, 0);
+	rig.stop();
+}
+
+// A round of several batches: the page of what is unmapped meanwhile is written
+// by it, and so is not dirty afterwards.
+TEST(Regression, WhatIsUnmappedDuringARoundLeavesTheQuarantine)
+{
+	constexpr uint32_t pages = 20;
+	ImageSpec spec;
+	spec.entries = pages * 1024;
+	Rig rig(1, spec);
+	rig.start();
+	for (uint64_t page = 0; page < pages; page++)
+		rig.io.write((page * 1024 + 8) * kClusterSectors, 64);
+	rig.io.wait_all();
+	EXPECT_EQ(rig.field("dirty_bat_pages"), pages);
+	rig.world.at_once_chance = 0;
+	rig.world.delay_ms[call_of(PLOOP_OP_SYNC)] = 100;
+	rig.world.run_until([&] { return rig.field("dirty_bat_pages") < pages; });
+	rig.io.discard(((pages - 1) * 1024 + 8) * kClusterSectors, 64);
+	rig.world.advance_ms(50);
+	EXPECT_EQ(rig.field("quarantined"), 1u);
+	EXPECT_GT(rig.field("dirty_bat_pages"), 0u);
+	rig.world.advance_ms(2000);
+	EXPECT_EQ(rig.field("dirty_bat_pages"), 0u);
+	rig.world.advance_ms(10000);
+	EXPECT_EQ(rig.field("quarantined"), 0u);
+	rig.stop_in_order();
 }
 
 } // namespace sim

@@ -334,7 +334,7 @@ test_flush_suspend()
 	timeout $((30 * SLOW)) dmsetup suspend --noudevsync p || die "suspend: status $?"
 	end $((5 * SLOW)) ENOSPC
 	said=$(dmesg | grep ENOSPC)
-	[[ $said == *': 50 waiting writes ended with ENOSPC; dmsetup suspend --noflush --nolockfs keeps them' &&
+	[[ $said == *': 50 requests ended with ENOSPC; dmsetup suspend --noflush --nolockfs keeps them' &&
 		$said != *$'\n'* ]] || die "the log: $said"
 	dm_resume p
 	all_is_well 64
