@@ -9,13 +9,15 @@
 LOW=/dev/vdb
 CLUSTER=128 # sectors
 M=/mnt/test/above
+RAW=/dev/shm/raw
 
 # set_up MAPPED: an image of 256 clusters of 64 KiB on the device `low`, of which
-# the first MAPPED are mapped, in order.
+# the first MAPPED are mapped, in order. RAW has what is acknowledged.
 set_up()
 {
 	python3 -B tests/image/make_image.py make /dev/shm/i 16M --cluster 64K --data \
 		--bat "$(seq 0 $(($1 - 1)) | awk '{ printf "%s%d:%d", sep, $1, $1 + 1; sep = "," }')"
+	qemu-img convert -f parallels -O raw /dev/shm/i "$RAW"
 	dd if=/dev/shm/i "of=$LOW" bs=64k conv=fsync 2>/dev/null
 	rm /dev/shm/i
 	low_sectors=$(blockdev --getsz "$LOW")
@@ -50,7 +52,12 @@ low_works()
 WRITES_FAIL='flakey DEV 0 60 1 error_writes'
 
 read_cluster() { dd if=/dev/mapper/p of=/dev/null bs=64k skip="$1" count=1 iflag=direct 2>&1; }
-write_cluster() { dd if=/dev/urandom of=/dev/mapper/p bs=64k seek="$1" count=1 oflag=direct conv=notrunc 2>&1; }
+write_cluster()
+{
+	head -c 65536 /dev/urandom >/dev/shm/data
+	dd if=/dev/shm/data of=/dev/mapper/p bs=64k seek="$1" oflag=direct conv=notrunc 2>&1 || return
+	dd if=/dev/shm/data "of=$RAW" bs=64k seek="$1" conv=notrunc 2>/dev/null
+}
 flush() { dd if=/dev/null of=/dev/mapper/p count=0 conv=fsync,notrunc 2>&1; }
 
 # must_fail COMMAND...: with EIO
@@ -76,12 +83,9 @@ test_data_error_is_its_request_s()
 	flush >/dev/null
 	field_is p mode rw
 	low_works
-	read_cluster 4 >/dev/null
-	dd if=/dev/mapper/p of=/dev/shm/raw bs=1M iflag=direct conv=sparse 2>/dev/null
-	truncate -s 16M /dev/shm/raw
+	mirror /dev/mapper/p "$RAW" --compare-only
 	detach p
-	check_image /dev/mapper/low
-	same_image /dev/mapper/low /dev/shm/raw
+	judge /dev/mapper/low "$RAW"
 }
 
 # The first write of a new cluster fails: it is not mapped, and what it may have
@@ -94,11 +98,12 @@ test_first_write_error()
 	field_is p mode rw
 	cmp -n 65536 -i $((10 * 65536)):0 /dev/mapper/p /dev/zero
 	low_works
-	dd if=/dev/zero bs=4k count=1 2>/dev/null | tr '\0' z |
-		dd of=/dev/mapper/p bs=4k seek=160 oflag=direct conv=notrunc,fsync 2>/dev/null
-	cmp -n 61440 -i $((10 * 65536 + 4096)):0 /dev/mapper/p /dev/zero
+	for file in /dev/mapper/p "$RAW"; do
+		head -c 4096 /dev/zero | tr '\0' z | dd "of=$file" bs=4k seek=160 conv=notrunc,fsync 2>/dev/null
+	done
+	mirror /dev/mapper/p "$RAW" --compare-only
 	detach p
-	check_image /dev/mapper/low
+	judge /dev/mapper/low "$RAW"
 }
 
 test_map_error_is_the_end_of_writing()
@@ -127,8 +132,10 @@ test_map_error_is_the_end_of_writing()
 	dm_create p '0 32768 ploop 7 /dev/mapper/low'
 	write_cluster 9 >/dev/null
 	flush >/dev/null
+	mirror /dev/mapper/p "$RAW" --compare-only
 	detach p
 	python3 -B tests/image/check_image.py --in-use-ok --quiet /dev/mapper/low
+	same_image /dev/mapper/low "$RAW"
 }
 
 fsync_file() { dd if=/dev/urandom "of=$M/$1" bs=64k count=4 conv=fsync 2>&1; }
