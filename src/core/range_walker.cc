@@ -47,7 +47,11 @@ void RangeWalker::run()
 bool RangeWalker::begin_next()
 {
 	while (ploop_rq *rq = queue_.pop()) {
-		if (const Status shut = target_.gate(); !shut.ok()) {
+		// A discard takes no space and promises nothing, and it may be what frees
+		// the space that the latch of a flush is about.
+		const Status shut = target_.gate();
+		const bool exempt = rq->op == PLOOP_RQ_DISCARD && shut.no_space();
+		if (!shut.ok() && !exempt) {
 			target_.finish(rq, shut);
 			continue;
 		}

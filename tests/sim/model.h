@@ -285,6 +285,8 @@ public:
 			return bios_.empty();
 		});
 	}
+	/* The image was closed in order: what was acknowledged until now is durable. */
+	void all_is_durable() { model_.flush_end(model_.flush_begin(), true); }
 	/* Reads all of the device after a power cut, and goes on from what it holds. */
 	void verify_cut(uint64_t sectors, uint32_t step = 64)
 	{

@@ -137,6 +137,123 @@ TEST(Outage, DiscardThatFreesClustersReleases)
 	}
 }
 
+// A discard is advice: want of space is no reason to refuse it, or to park it.
+TEST(Outage, DiscardThatTheHostRefusesForWantOfSpaceCompletes)
+{
+	Rig rig;
+	rig.start();
+	rig.write(0, 64);
+	rig.world.fail_nth({.calls = call_of(PLOOP_OP_PUNCH), .error = -ENOSPC, .sticky = true});
+	rig.fill();
+	auto waits = rig.io.write(64 * 5, 64); // covers its cluster
+	rig.world.run_idle();
+	EXPECT_EQ(rig.field("parked"), 1u);
+	auto discard = rig.io.discard(0, 64, true);
+	rig.world.run_until([&] { return discard->done; });
+	EXPECT_EQ(discard->error, 0);
+	rig.world.advance_ms(100);
+	EXPECT_EQ(rig.field("quarantined"), 0u);
+	rig.io.read(0, 64);
+	// What could not be punched is used again.
+	rig.io.wait_all();
+	EXPECT_EQ(waits->error, 0);
+	EXPECT_EQ(rig.report().bat[5], 0u); // not committed yet
+	rig.io.read(64 * 5, 64);
+	rig.io.wait_all();
+	rig.stop_in_order();
+	EXPECT_EQ(rig.report().bat[5], 1u);
+}
+
+TEST(Outage, DiscardPassesTheLatchOfAFlush)
+{
+	Rig rig;
+	rig.start_uncommitted_on_cow("error_if_no_space");
+	rig.fill();
+	EXPECT_EQ(rig.device.flush(), -ENOSPC);
+	EXPECT_EQ(rig.write(0, 8)->error, -ENOSPC);
+	auto discard = rig.io.discard(0, 64, true);
+	rig.io.wait_all();
+	EXPECT_EQ(discard->error, 0);
+	rig.io.read(0, 64);
+	rig.free_space();
+	rig.world.advance_ms(6000); // the commit of the timer lifts the latch
+	EXPECT_EQ(rig.write(0, 8)->error, 0);
+	rig.stop_in_order();
+}
+
+TEST(Outage, ZeroesThatAskForSpaceParkAndOthersDoNot)
+{
+	Rig rig;
+	rig.start();
+	rig.write(0, 64);
+	rig.fill();
+	auto asks = rig.io.write_zeroes(64 * 3, 128, PLOOP_RQ_NOUNMAP);
+	rig.world.advance_ms(50);
+	EXPECT_FALSE(asks->done);
+	EXPECT_EQ(rig.field("parked"), 1u);
+	auto does_not = rig.io.write_zeroes(64 * 7, 128);
+	rig.world.run_until([&] { return does_not->done; });
+	EXPECT_EQ(does_not->error, 0);
+	rig.free_space();
+	rig.io.wait_all();
+	EXPECT_EQ(asks->error, 0);
+	EXPECT_EQ(rig.field("used"), 3u);
+	rig.io.read(0, 64 * 10);
+	rig.io.wait_all();
+	rig.stop_in_order();
+}
+
+TEST(Outage, AQuotaIsLikeAFullDisk)
+{
+	Rig rig;
+	rig.start();
+	rig.write(0, 64);
+	rig.world.disk.quota = rig.world.disk.used();
+	auto waits = rig.io.write(64, 64);
+	rig.world.advance_ms(500);
+	EXPECT_FALSE(waits->done);
+	EXPECT_TRUE(rig.has_word("mode=nospace"));
+	rig.world.disk.quota = UINT64_MAX;
+	rig.io.wait_all();
+	EXPECT_EQ(waits->error, 0);
+	rig.stop_in_order();
+}
+
+TEST(Outage, ANewPeriodActsAtOnce)
+{
+	Rig rig;
+	rig.start("enospc_retry_ms=60000");
+	rig.fill();
+	auto waits = rig.io.write(0, 8);
+	rig.world.advance_ms(1000);
+	EXPECT_EQ(rig.field("retries"), 0u);
+	EXPECT_EQ(rig.device.message("enospc_retry_ms 200"), 0);
+	rig.world.run_idle();
+	EXPECT_EQ(rig.field("retries"), 1u);
+	rig.free_space();
+	rig.world.advance_ms(401); // twice the new one
+	EXPECT_TRUE(waits->done);
+	EXPECT_EQ(waits->error, 0);
+	rig.stop_in_order();
+}
+
+TEST(Outage, ANewMarkOfLowSpaceActsAtOnce)
+{
+	Rig rig;
+	rig.world.disk.capacity = rig.world.disk.used() + (30ull << 20);
+	rig.start();
+	rig.world.advance_ms(5000);
+	EXPECT_EQ(rig.device.message("low_water 40"), 0);
+	rig.world.run_idle();
+	EXPECT_EQ(rig.field("lowspace_events"), 1u);
+	EXPECT_EQ(rig.field("host_free_mib"), 30u);
+	EXPECT_TRUE(rig.has_word("event_LOWSPACE"));
+	EXPECT_EQ(rig.device.message("low_water 0"), 0);
+	rig.world.advance_ms(5000);
+	EXPECT_EQ(rig.device.status().find("low_water="), std::string::npos);
+	rig.stop();
+}
+
 TEST(Outage, FullBlockDeviceGoesOnWhenOthersMakeItLarger)
 {
 	constexpr uint64_t cluster_bytes = kClusterSectors * SECTOR;
