@@ -194,6 +194,7 @@ void Committer::succeed()
 	phase_ = Phase::idle;
 	last_status_ = {};
 	target_.open_gate();
+	target_.outage_.space_proved();
 	target_.freer_.commit_succeeded();
 	// What was unmapped during the round may be of a page that it wrote afterwards.
 	arm_timer_if_needed();

@@ -69,7 +69,9 @@ void Freer::punched(Status status)
 {
 	for (uint32_t i = 0; i < run_length_; i++)
 		target_.space_.give(FileCluster(run_first_.raw() + i), status.ok());
-	target_.outage_.retry_now();
+	// By batches: who waits for space is tried again with all of one.
+	if (freeing_.empty() || target_.outage_.active())
+		target_.outage_.quarantine_moved();
 }
 
 } // namespace ploop

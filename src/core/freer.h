@@ -2,7 +2,8 @@
 // The quarantine: a cluster that was unmapped is used again only when
 //	(a) the BAT without it is durable, and
 //	(b) all I/O begun before it was unmapped has ended,
-// and it was given back to the host and so reads as zeros.
+// and it was given back to the host, so that it reads as zeros. Where the host could
+// not do that, it is free, but dirty.
 //
 //	unmapped -> committing -> durable -> draining -> freeing -> free
 //

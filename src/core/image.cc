@@ -172,9 +172,8 @@ Status Image::write_in_use(uint32_t mark)
 	*static_cast<uint32_t *>(word.get()) = to_le32(mark);
 	PLOOP_TRY(write.run_whole(PLOOP_OP_WRITE_BUFFERED, file_, kInUseOffset, sizeof(uint32_t),
 				  word.get()));
-	PLOOP_TRY(Status::from(write.run(PLOOP_OP_SYNC, file_, 0, 0)));
-	header_.in_use = mark;
-	return {};
+	header_.in_use = mark; // it is there, durable or not
+	return Status::from(write.run(PLOOP_OP_SYNC, file_, 0, 0));
 }
 
 } // namespace ploop

@@ -10,7 +10,6 @@ namespace ploop {
 void Outage::park(ploop_rq *rq)
 {
 	ploop_host *const host = target_.host_;
-
 	const bool again = rq->park_order != 0;
 
 	if (!again) {
@@ -49,10 +48,14 @@ void Outage::take_in(ploop_node *newest_first)
 		accept(rq);
 	}
 	count_parked();
-	in_lot_.add_relaxed(0 - taken); // after they were counted: status never misses one
+	in_lot_.add_release(0 - taken); // pairs with the acquire in nr_parked()
 	if (probe_came_back)
 		probe_failed();
-	if (!active_ && !parked_.empty())
+	if (active_ || parked_.empty())
+		return;
+	if (may_hope(parked_.first()))
+		target_.committer_.want();
+	else
 		begin();
 }
 
@@ -67,10 +70,17 @@ void Outage::accept(ploop_rq *rq)
 		set_mark(rq, kMarkRetried);
 		return target_.again(rq);
 	}
-	if (target_.error_if_no_space_.load_relaxed() || expired(rq->parked_at_ms))
+	if (expired(rq->parked_at_ms) ||
+	    (target_.error_if_no_space_.load_relaxed() && !may_hope(rq)))
 		return end_with_enospc(rq);
 	clear_mark(rq, kMarkRetried); // of a suspend that was undone
 	parked_.insert_by_arrival(rq);
+}
+
+// Is there space on its way that the request was not tried with yet?
+bool Outage::may_hope(const ploop_rq *rq) const
+{
+	return !active_ && target_.freer_.count() > 0 && !has_mark(rq, kMarkAwaited);
 }
 
 void Outage::end_with_enospc(ploop_rq *rq)
@@ -83,9 +93,12 @@ void Outage::tell_ended()
 {
 	ended_enospc_++;
 	nr_ended_.add_relaxed(1);
-	// Nobody may have read of this want of space yet: no outage began for it.
-	if (!active_ && !target_.device_->enospc.pending())
+	// No outage has begun for it, which would have told. Watchers learn of each want of
+	// space, and who reads with get_event also that it still lasts.
+	if (!active_ && (!told_ || !target_.device_->enospc.pending())) {
+		told_ = true;
 		target_.raise_enospc();
+	}
 }
 
 void Outage::count_parked()
@@ -104,13 +117,11 @@ bool Outage::expired(uint64_t since_ms) const
 	return timeout_ms != 0 && ph_now_ms() >= since_ms + timeout_ms;
 }
 
-// For whoever has waited longest. Armed anew each time that may have changed.
 void Outage::arm_expire()
 {
 	const uint64_t timeout_ms = uint64_t{target_.timeout_s_.load_relaxed()} * 1000;
 	uint64_t since_ms = parked_.first() != nullptr ? parked_.first()->parked_at_ms : 0;
 	const uint64_t now_ms = ph_now_ms();
-
 	const uint64_t flush_ms =
 		target_.committer_.parked() ? target_.committer_.waiting_since_ms() : 0;
 
@@ -121,7 +132,7 @@ void Outage::arm_expire()
 	const uint64_t left_ms =
 		since_ms + timeout_ms > now_ms ? since_ms + timeout_ms - now_ms : 0;
 	ph_timer_arm(target_.host_, PLOOP_TIMER_EXPIRE,
-		     static_cast<uint32_t>(min_of<uint64_t>(left_ms, 1u << 31)));
+		     static_cast<uint32_t>(min_of<uint64_t>(left_ms, kTimerLongestMs)));
 }
 
 void Outage::on_expire()
@@ -236,6 +247,8 @@ void Outage::commit_ended(Status status)
 	if (target_.committer_.parked() && !active_)
 		begin();
 	arm_expire();
+	if (!active_ && !status.ok())
+		quarantine_moved();
 	if (!was_probe || !active_)
 		return;
 	if (status.no_space())
@@ -285,6 +298,16 @@ void Outage::retry_now()
 	probe();
 }
 
+void Outage::quarantine_moved()
+{
+	if (active_)
+		return retry_now();
+	for (ploop_rq *rq = parked_.first(); rq != nullptr; rq = parked_.next(rq))
+		set_mark(rq, kMarkAwaited);
+	if (!parked_.empty())
+		try_all();
+}
+
 // ---- Suspend -----------------------------------------------------------------
 
 void Outage::suspend_begins()
@@ -293,10 +316,9 @@ void Outage::suspend_begins()
 	take_in(lot_.be_attentive());
 	if (target_.suspending() == Suspending::flush) {
 		// Each is tried once more; accept() ends those that fail again.
-		for (ploop_rq *rq = parked_.first(); rq != nullptr;
-		     rq = rq->after != nullptr ? request_of(rq->after) : nullptr)
+		for (ploop_rq *rq = parked_.first(); rq != nullptr; rq = parked_.next(rq))
 			set_mark(rq, kMarkRetried);
-		if (active_) {
+		if (active_ || !parked_.empty()) {
 			forget_mode();
 			try_all();
 		}

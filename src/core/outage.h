@@ -2,7 +2,8 @@
 // Out of space: parking, the probe, the release, the event.
 //
 // An outage begins with the first request that the host has no space for, and
-// ends when a probe succeeds. While it lasts, requests that need space wait in
+// ends when a probe succeeds. Where discarded clusters are on their way back to
+// the host, it waits for them first: they may be all that is needed. While it lasts, requests that need space wait in
 // order of arrival; one at a time, the oldest, is tried when the timer fires,
 // or at once when there is reason to hope.
 //
@@ -44,6 +45,8 @@ public:
 	void policy_changed();
 	// There is reason to hope: probes at once.
 	void retry_now();
+	// Clusters have left the quarantine, or a commit that they need has failed.
+	void quarantine_moved();
 
 	// Should a write that needs a new cluster wait without trying?
 	bool blocks(const ploop_rq *rq) const { return active_ && !has_mark(rq, kMarkProbe); }
@@ -54,12 +57,19 @@ public:
 	void suspend_ends();
 	// A request ends with ENOSPC: counted, and told unless that has been done.
 	void tell_ended();
+	// Something that needs space has succeeded: the next want of it is a new one.
+	void space_proved() { told_ = false; }
 	// Logs how many requests have ended with ENOSPC since the last report.
 	void report_ended();
 
 	bool active() const { return active_; }
-	// Those who came while nobody looks count, too.
-	uint64_t nr_parked() const { return nr_parked_.load_relaxed() + in_lot_.load_relaxed(); }
+	// Those who came while nobody looks count, too. Acquire: pairs with the release
+	// in take_in(); who is no longer in the lot is among the others.
+	uint64_t nr_parked() const
+	{
+		const uint64_t in_lot = in_lot_.load_acquire();
+		return in_lot + nr_parked_.load_relaxed();
+	}
 	// Requests that ended with ENOSPC of ours.
 	uint64_t nr_ended() const { return nr_ended_.load_relaxed(); }
 	uint64_t oldest_ms() const { return oldest_ms_.load_relaxed(); }
@@ -67,11 +77,14 @@ public:
 
 private:
 	static constexpr uint32_t kRetryLongestMs = 5000;
+	// A timer that fires early looks again; a host's timers may be signed.
+	static constexpr uint64_t kTimerLongestMs = (uint64_t{1} << 31) - 1;
 
 	enum class Probing : uint8_t { nothing, request, commit };
 
 	void take_in(ploop_node *newest_first);
 	void accept(ploop_rq *rq);
+	bool may_hope(const ploop_rq *rq) const;
 	void begin();
 	void wait_for_timer();
 	void end();
@@ -94,6 +107,7 @@ private:
 	bool probe_again_ = false;
 	uint32_t delay_ms_ = 0;
 	uint64_t ended_enospc_ = 0; // since the last report
+	bool told_ = false; // of a want of space that no success has followed yet
 	Atomic<uint64_t> nr_ended_;
 	Atomic<uint64_t> nr_parked_;
 	Atomic<uint64_t> in_lot_; // parked, and not taken yet

@@ -28,7 +28,7 @@ struct DeviceShared {
 struct FileClaim {
 	uint64_t file_id[2] = {};
 	uint64_t device_id = 0;
-	bool held = false;   // running, or suspended with unwritten changes
+	bool held = false;   // running, or suspended with changes unwritten or lost
 	Unwritten unwritten; // those
 	bool lost = false;   // suspended, and changes of the map could not be written for ever
 	FileClaim *next PLOOP_GUARDED_BY(registry_capability) = nullptr;

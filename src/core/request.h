@@ -23,6 +23,7 @@ enum Mark : uint8_t {
 	kMarkCopied = 2,  // the host copies its data from now on
 	kMarkProbe = 4,	  // its outcome tells whether there is space again
 	kMarkRetried = 8, // had its one retry of a flushing suspend
+	kMarkAwaited = 16, // was tried again when the quarantine had given space back
 };
 
 constexpr uint32_t kNoEpoch = ~0u;
@@ -91,6 +92,11 @@ public:
 	bool empty() const { return first_ == nullptr; }
 	uint64_t count() const { return count_; }
 	ploop_rq *first() const { return first_ != nullptr ? request_of(first_) : nullptr; }
+	// The one behind @rq, which is in this queue.
+	ploop_rq *next(const ploop_rq *rq) const
+	{
+		return rq->after != nullptr ? request_of(rq->after) : nullptr;
+	}
 
 	void push(ploop_rq *rq)
 	{

@@ -42,10 +42,13 @@ Status Target::construct(const ploop_table &table, unsigned int argc, char **arg
 	PLOOP_TRY(image_.open(name, !read_only_, error));
 	PLOOP_TRY(image_.read_header(geometry_, virtual_sectors_, error));
 	if (const Status status = create_parts(); !status.ok()) {
-		if (status.code() == -kEFBIG)
-			error << "table has " << geometry_.clusters_for_sectors(virtual_sectors_)
-			      << " clusters, more than the " << kMapLongest
-			      << " that a map can have; use larger clusters";
+		const uint64_t clusters = geometry_.clusters_for_sectors(virtual_sectors_);
+		if (clusters > kMapLongest)
+			error << "table has " << clusters << " clusters, more than the "
+			      << kMapLongest << " that a map can have; use larger clusters";
+		else if (status.code() == -kEFBIG)
+			error << "image has " << image_.header().entries
+			      << " BAT entries, more than can be served";
 		else
 			error << "no memory for the map of " << image_.header().entries
 			      << " BAT entries";
@@ -69,7 +72,8 @@ Status Target::create_parts()
 	if (wanted > kMapLongest)
 		return Status::error(kEFBIG);
 	PLOOP_TRY(map_.allocate(static_cast<uint32_t>(wanted)));
-	// All clusters mapped, and as many in quarantine: more are never needed.
+	// All clusters mapped, and as many in quarantine: who needs more waits for that
+	// to empty.
 	PLOOP_TRY(space_.allocate(image_.bat_clusters() + 2 * entries + 1024));
 	PLOOP_TRY(writer_.create(host_));
 	PLOOP_TRY(committer_.create(host_, map_.pages()));
@@ -194,8 +198,9 @@ Status Target::mark_in_use(Text &error)
 			    uint64_t{map_.pages()} * kBatPageBytes);
 	if (image_.header().in_use == kInUse)
 		return {};
-	marked_by_us_ = true; // even if only its sync fails, and the next resume finds it
 	const Status status = image_.write_in_use(kInUse);
+	// Even if only its sync has failed, and the next resume finds it.
+	marked_by_us_ = marked_by_us_ || image_.header().in_use == kInUse;
 	if (status.no_space()) {
 		// A host that copies on write has no room for it now. What is mapped
 		// can be used all the same, and that is worth more than the mark.
@@ -422,7 +427,7 @@ const char *name_of(Mode mode)
 
 } // namespace
 
-// The one place where the mode changes while the device runs.
+// Each change of the mode that somebody has to know of.
 void Target::set_mode(Mode mode)
 {
 	if (this->mode() == mode || failed())

@@ -163,6 +163,7 @@ void Writer::data_done(ploop_rq *rq)
 void Writer::publish(Slot &slot)
 {
 	slot.state = SlotState::published;
+	target_.outage_.space_proved();
 	target_.map_.set(slot.cluster, MapWord::mapped(Image::kLevel, slot.place));
 	target_.committer_.mark_dirty(slot.cluster);
 }
@@ -253,10 +254,12 @@ void Writer::grow(ploop_rq *rq)
 }
 
 // A block device may be larger by now. And what the host could not write once, it
-// may be able to.
+// may be able to; but whoever waits is not to be sent there, one after the other,
+// each to end with that error.
 bool Writer::more_by_itself()
 {
-	return target_.extend_to_device() || target_.space_.forget_avoided();
+	return target_.extend_to_device() ||
+	       (!target_.outage_.active() && target_.space_.forget_avoided());
 }
 
 uint64_t Writer::grow_bytes() const

@@ -7,9 +7,9 @@
 //	           preparing --(zeroed)--+
 //	          /                      v
 //	allocate -- clean ------------> open --(first data is written)--> published
-//	          \                      ^                                   |
-//	           exclusive --(written)-+                                   v
-//	           (covers all of it)                           slot is free when the
+//	          \                                                          ^  |
+//	           exclusive (covers all of it) ----(written)----------------+  v
+//	                                                        slot is free when the
 //	                                                        last writer is done
 //
 // Only `open` lets more than one writer in; in the other two states they queue.

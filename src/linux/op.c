@@ -156,7 +156,7 @@ static s64 ploop_op_free_space(struct ploop_op *op)
 	if (!S_ISREG(file_inode(filp)->i_mode))
 		return -EOPNOTSUPP;
 	ret = vfs_statfs(&filp->f_path, &stat);
-	return ret ? ret : (s64)stat.f_bavail * stat.f_bsize;
+	return ret ? ret : (s64)stat.f_bavail * stat.f_frsize;
 }
 
 static s64 ploop_op_run(struct ploop_host_op *hop)

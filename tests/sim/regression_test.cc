@@ -436,7 +436,10 @@ TEST(Regression, WhatAnUndoneSuspendHasEndedIsLogged)
 	rig.world.at_once_chance = 0;
 	rig.world.delay_ms[CALL_RQ_READ] = 1000;
 	rig.io.read(64 * 9, 8);
-	EXPECT_EQ(rig.device.suspend(false, [&] { return bios.back()->done; }), -EINTR);
+	const auto all_ended = [&] {
+		return std::all_of(bios.begin(), bios.end(), [](auto &bio) { return bio->done; });
+	};
+	EXPECT_EQ(rig.device.suspend(false, all_ended), -EINTR);
 	rig.world.advance_ms(10);
 	EXPECT_TRUE(rig.device.host().logged("5 requests ended with ENOSPC"));
 	rig.free_space();
@@ -527,6 +530,207 @@ TEST(Regression, WhatIsUnmappedDuringARoundLeavesTheQuarantine)
 	rig.world.advance_ms(10000);
 	EXPECT_EQ(rig.field("quarantined"), 0u);
 	rig.stop_in_order();
+}
+
+// Clusters that were discarded are given back by the next commit. Whoever needs
+// space meanwhile waits for that, and nobody hears of an outage.
+TEST(Regression, SpaceInTheQuarantineIsNoWantOfSpace)
+{
+	for (const char *policy : {"", "error_if_no_space"}) {
+		Rig rig;
+		rig.start(policy);
+		for (unsigned i = 0; i < 10; i++)
+			rig.io.write(64 * i, 64);
+		rig.io.wait_all();
+		rig.fill();
+		rig.io.discard(0, 64 * 10, true);
+		rig.io.wait_all();
+		const uint64_t before = rig.world.now_ms();
+		std::vector<BioPtr> bios;
+		for (unsigned i = 20; i < 30; i++)
+			bios.push_back(rig.io.write(64 * i, 64));
+		rig.io.wait_all();
+		for (const BioPtr &bio : bios)
+			EXPECT_EQ(bio->error, 0) << policy;
+		EXPECT_EQ(rig.world.now_ms(), before);
+		EXPECT_EQ(rig.field("enospc_events"), 0u);
+		EXPECT_TRUE(rig.has_word("mode=rw"));
+		// When that is used up, too, the policy decides.
+		auto more = rig.io.write(64 * 40, 64);
+		rig.world.run_idle();
+		EXPECT_EQ(rig.field("enospc_events"), 1u);
+		EXPECT_EQ(more->done, *policy != 0);
+		rig.free_space();
+		rig.io.wait_all();
+		EXPECT_EQ(more->error, *policy != 0 ? -ENOSPC : 0);
+		rig.stop_in_order();
+	}
+}
+
+// The file may have as many clusters as are mapped, and as many again in quarantine.
+TEST(Regression, AFullQuarantineIsNoWantOfSpace)
+{
+	for (const char *policy : {"", "error_if_no_space"}) {
+		Rig rig;
+		rig.start(policy);
+		for (unsigned round = 0; round < 12; round++) {
+			for (unsigned i = 0; i < 256; i++)
+				EXPECT_EQ(rig.io.write(64 * i, 64)->error, 0);
+			rig.io.wait_all();
+			rig.io.discard(0, rig.sectors, true);
+			rig.io.wait_all();
+		}
+		EXPECT_LT(rig.world.now_ms(), 5000u);
+		EXPECT_EQ(rig.field("enospc_events"), 0u);
+		EXPECT_EQ(rig.field("enospc_errors"), 0u);
+		rig.stop_in_order();
+	}
+}
+
+// The commit that would give the space back has none itself.
+TEST(Regression, AQuarantineThatCannotEmptyIsAnOutage)
+{
+	for (const char *policy : {"", "error_if_no_space"}) {
+		Rig rig;
+		rig.world.disk.copy_on_write = true;
+		rig.start(policy);
+		rig.write(0, 64 * 4);
+		rig.io.flush();
+		rig.io.wait_all();
+		rig.fill();
+		rig.io.discard(0, 64, true);
+		rig.io.wait_all();
+		auto waits = rig.io.write(64 * 9, 64);
+		rig.world.run_idle();
+		EXPECT_TRUE(rig.has_word("event_ENOSPC"));
+		EXPECT_EQ(waits->done, *policy != 0);
+		rig.free_space();
+		rig.io.wait_all();
+		EXPECT_EQ(waits->error, *policy != 0 ? -ENOSPC : 0);
+		rig.stop_in_order();
+	}
+}
+
+// ... or fails for ever.
+TEST(Regression, AQuarantineWhoseCommitFailsLeavesNobodyWaiting)
+{
+	Rig rig;
+	rig.start();
+	rig.write(0, 64);
+	rig.fill();
+	rig.io.discard(0, 64, true);
+	rig.io.wait_all();
+	rig.world.fail_nth({.calls = call_of(PLOOP_OP_SYNC)});
+	auto waits = rig.io.write(64 * 9, 64);
+	rig.io.wait_all();
+	EXPECT_EQ(waits->error, -EIO);
+	EXPECT_TRUE(rig.has_word("mode=failed"));
+	rig.stop();
+}
+
+TEST(Regression, SuspendsWhileTheQuarantineIsWaitedFor)
+{
+	for (const bool noflush : {false, true}) {
+		Rig rig;
+		rig.start();
+		rig.write(0, 64);
+		rig.fill();
+		rig.io.discard(0, 64, true);
+		rig.io.wait_all();
+		rig.world.at_once_chance = 0;
+		rig.world.delay_ms[call_of(PLOOP_OP_SYNC)] = 1000;
+		auto first = rig.io.write(64 * 9, 64), second = rig.io.write(64 * 10, 64);
+		rig.world.advance_ms(10);
+		EXPECT_EQ(rig.field("parked"), 2u);
+		EXPECT_EQ(rig.device.suspend(noflush), 0);
+		EXPECT_EQ(first->done, !noflush);
+		rig.free_space();
+		EXPECT_EQ(rig.device.resume(true), 0);
+		rig.io.wait_all();
+		EXPECT_EQ(first->error, noflush ? 0 : -ENOSPC);
+		rig.stop_in_order();
+	}
+}
+
+// Nobody reads with get_event: watchers learn of the second want of space, too.
+TEST(Regression, EachWantOfSpaceIsToldWithErrorIfNoSpace)
+{
+	Rig rig;
+	rig.start("error_if_no_space");
+	for (unsigned round = 1; round <= 3; round++) {
+		rig.fill();
+		for (unsigned i = 0; i < 5; i++) {
+			EXPECT_EQ(rig.write(64 * (10 * round + i), 64)->error, -ENOSPC);
+			EXPECT_EQ(rig.field("enospc_events"), round);
+		}
+		EXPECT_EQ(rig.device.events, round);
+		rig.free_space();
+		EXPECT_EQ(rig.write(64 * 10 * round, 64)->error, 0);
+	}
+	// Who reads learns that it still lasts.
+	rig.fill();
+	rig.write(64 * 100, 64);
+	std::string reply;
+	EXPECT_EQ(rig.device.message("get_event", &reply), 1);
+	EXPECT_EQ(rig.device.message("get_event", &reply), 0);
+	rig.write(64 * 101, 64);
+	EXPECT_EQ(rig.device.message("get_event", &reply), 1);
+	rig.stop();
+}
+
+// The host cannot write one place, and has no other: those who wait go on waiting.
+TEST(Regression, ABadPlaceIsNotGivenToAllWhoWait)
+{
+	constexpr uint64_t cluster_bytes = kClusterSectors * SECTOR;
+	ImageSpec spec;
+	spec.file_clusters = 2;
+	Rig rig(1, spec);
+	rig.file.facts.block_device = true;
+	rig.start();
+	rig.world.at_once_chance = 0;
+	rig.world.delay_ms[CALL_RQ_WRITE] = 10;
+	rig.world.fail_nth({.calls = CALL_RQ_WRITE, .sticky = true});
+	auto first = rig.io.write(0, 64);
+	std::vector<BioPtr> bios;
+	for (unsigned i = 1; i <= 5; i++)
+		bios.push_back(rig.io.write(64 * i, 64));
+	rig.world.advance_ms(20000);
+	EXPECT_EQ(first->error, -EIO);
+	EXPECT_EQ(rig.field("parked"), 5u);
+	rig.world.clear_faults();
+	rig.file.set_size(10 * cluster_bytes);
+	rig.io.wait_all();
+	for (const BioPtr &bio : bios)
+		EXPECT_EQ(bio->error, 0);
+	rig.stop();
+}
+
+// There was no space for the in-use mark; that nothing is to be taken back is no
+// unwritten change.
+TEST(Regression, AMarkThatNeverWasIsNotUnwritten)
+{
+	unsigned without = 0;
+	for (uint64_t seed = 1; seed <= 10; seed++) {
+		Rig rig(seed);
+		rig.start();
+		rig.write(0, 64);
+		EXPECT_EQ(rig.device.suspend(), 0);
+		rig.world.fail_nth({.calls = call_of(PLOOP_OP_WRITE_BUFFERED),
+				    .error = -ENOSPC,
+				    .sticky = true});
+		EXPECT_EQ(rig.device.resume(), 0);
+		rig.io.read(0, 64);
+		rig.io.wait_all();
+		EXPECT_EQ(rig.device.suspend(), 0);
+		EXPECT_FALSE(rig.has_word("dirty-suspended")) << rig.device.status();
+		// A write that fails may have had its effect all the same.
+		without += rig.report().in_use == 0;
+		rig.world.clear_faults();
+		EXPECT_EQ(rig.device.resume(), 0);
+		rig.stop();
+		EXPECT_EQ(rig.io.problem, "");
+	}
+	EXPECT_GT(without, 0u);
 }
 
 } // namespace sim
