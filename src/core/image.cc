@@ -55,6 +55,12 @@ Status Image::open(const DeltaName &name, bool write, Text &error)
 			<< ": not opened for writing; open it so or use a read-only table";
 		return Status::error(kEACCES);
 	}
+	if (write && facts_.unsynced_error != 0) {
+		// The first sync would fail with it, at a resume, and with the device.
+		about(name, error) << ": an earlier write to it failed, error "
+				   << facts_.unsynced_error << "; check it, sync it, and try again";
+		return Status::from(facts_.unsynced_error);
+	}
 	if (facts_.own_device) {
 		about(name, error) << ": lies on the device that this table is for";
 		return Status::error(kELOOP);

@@ -61,15 +61,9 @@ void Target::operation_ended(ploop_node *node)
 
 void Target::map(ploop_rq *rq)
 {
-	rq->marks = 0;
-	rq->park_order = 0;
-	rq->parked_at_ms = 0;
-	rq->done_bytes = 0;
-	rq->file_offset = 0;
+	static_assert(static_cast<int>(Stage::fresh) == 0); // as the request begins
 	rq->epoch = kNoEpoch;
 	rq->slot = kNoSlot;
-	rq->error = 0;
-	set_stage(rq, Stage::fresh);
 
 	switch (static_cast<ploop_rq_op>(rq->op)) {
 	case PLOOP_RQ_READ:
@@ -161,9 +155,15 @@ void Target::io_done(ploop_rq *rq, int64_t result)
 			return continue_io(rq);
 		return io_ended(rq, {});
 	}
-	// What could not be done without waiting is done by the host's worker.
-	if (was_inline && result < 0 && result != -kENOSPC && result != -kEIO)
+	// What could not be done without waiting is done by the host's worker. There a
+	// read learns, too, whether the error was its own: Linux 6.1 tells it of one of
+	// another's writeback, once.
+	if (was_inline && result < 0 && !(is_write(rq) && (result == -kENOSPC || result == -kEIO)))
 		return continue_io(rq);
+	if (!was_inline && result < 0 && !is_write(rq) && !has_mark(rq, kMarkReadAgain)) {
+		set_mark(rq, kMarkReadAgain);
+		return continue_io(rq);
+	}
 	// Direct I/O has rules of its own for memory and length; a copy meets them.
 	if (was_direct && (result == -kEINVAL || result == -kEOPNOTSUPP || result == -kEAGAIN)) {
 		set_mark(rq, kMarkCopied);
@@ -316,10 +316,8 @@ void Target::finish(ploop_rq *rq, Status status)
 		clear_mark(rq, kMarkProbe);
 		outage_.probe_ended(status);
 	}
-	if (status.ok() && is_fua(rq)) {
-		set_stage(rq, Stage::fresh); // if it is parked with its commit and handed back
+	if (status.ok() && is_fua(rq))
 		return committer_.join(rq);
-	}
 	ph_rq_end(rq, status.code());
 }
 

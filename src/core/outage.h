@@ -3,9 +3,9 @@
 //
 // An outage begins with the first request that the host has no space for, and
 // ends when a probe succeeds. Where discarded clusters are on their way back to
-// the host, it waits for them first: they may be all that is needed. While it lasts, requests that need space wait in
-// order of arrival; one at a time, the oldest, is tried when the timer fires,
-// or at once when there is reason to hope.
+// the host, it waits for them first: they may be all that is needed. While it
+// lasts, requests that need space wait in order of arrival; one at a time, the
+// oldest, is tried when the timer fires, or at once when there is reason to hope.
 //
 // park() is for any context; everything else is the target's worker's.
 #pragma once
@@ -107,10 +107,10 @@ private:
 	bool probe_again_ = false;
 	uint32_t delay_ms_ = 0;
 	uint64_t ended_enospc_ = 0; // since the last report
-	bool told_ = false; // of a want of space that no success has followed yet
+	bool told_ = false;	    // of a want of space that no success has followed yet
 	Atomic<uint64_t> nr_ended_;
 	Atomic<uint64_t> nr_parked_;
-	Atomic<uint64_t> in_lot_; // parked, and not taken yet
+	Atomic<uint64_t> in_lot_;    // parked, and not taken yet
 	Atomic<uint64_t> oldest_ms_; // when the oldest was parked; 0: none
 };
 

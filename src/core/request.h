@@ -19,11 +19,12 @@ enum class Stage : uint8_t {
 };
 
 enum Mark : uint8_t {
-	kMarkInline = 1,  // the last try was in the submitter's context
-	kMarkCopied = 2,  // the host copies its data from now on
-	kMarkProbe = 4,	  // its outcome tells whether there is space again
-	kMarkRetried = 8, // had its one retry of a flushing suspend
-	kMarkAwaited = 16, // was tried again when the quarantine had given space back
+	kMarkInline = 1,     // the last try was in the submitter's context
+	kMarkCopied = 2,     // the host copies its data from now on
+	kMarkProbe = 4,	     // its outcome tells whether there is space again
+	kMarkRetried = 8,    // had its one retry of a flushing suspend
+	kMarkAwaited = 16,   // was tried again when the quarantine had given space back
+	kMarkReadAgain = 32, // a read that was tried again after an error
 };
 
 constexpr uint32_t kNoEpoch = ~0u;

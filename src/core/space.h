@@ -146,7 +146,7 @@ private:
 	Bitmap zero_;
 	uint64_t end_ = 0;
 	uint64_t nr_used_ = 0;
-	uint64_t nr_foreign_ = 0; // taken by claim_all()
+	uint64_t nr_foreign_ = 0;  // taken by claim_all()
 	uint64_t search_from_ = 0; // no free cluster is below, but for those avoided
 	bool avoided_ = false;
 	uint32_t reserved_ = 0;

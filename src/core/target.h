@@ -187,7 +187,6 @@ private:
 	Atomic<uint32_t> timeout_s_;
 	Atomic<bool> error_if_no_space_;
 	DeviceShared *device_ = nullptr;
-	FileClaim claim_;
 
 	// Read on the I/O path, by everybody; written on rare occasions only.
 	Atomic<int> gate_;
@@ -219,6 +218,7 @@ private:
 	uint32_t *mark_buffer_ = nullptr;
 
 	// Process context's, while the worker is quiet.
+	FileClaim claim_;
 	bool running_ = false;
 	bool marked_by_us_ = false;
 };

@@ -35,7 +35,10 @@ int ploop_bounce_init(struct ploop_file *file)
 	file->bounce = ph_alloc(PLOOP_ALLOC_MAX);
 	if (!file->bounce)
 		return -ENOMEM;
-	/* Another error of this read is told to whoever needs what is there. */
+	/*
+	 * Another error of this read comes again with the next one; or it was that of
+	 * an earlier write, told once, and ploop_unsynced_error() finds it.
+	 */
 	if (!(file->file->f_mode & FMODE_READ))
 		return 0;
 	ret = ploop_bounce_direct(file, ITER_DEST, 0, 0, file->dio_align);

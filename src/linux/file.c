@@ -14,6 +14,14 @@
 
 #include "internal.h"
 
+/*
+ * Page 0 of the BAT is written through the page cache, the clusters are not. A page
+ * that has both would be read before, and written after, a direct write to it.
+ */
+#if PAGE_SHIFT > 15
+#error "pages are larger than the smallest cluster, 32 KiB"
+#endif
+
 /* The inode that holds the data: of a block device itself, not of its node in /dev. */
 static struct inode *ploop_data_inode(struct file *file)
 {
@@ -70,11 +78,20 @@ static bool ploop_is_own_device(struct ploop_host *host, struct file *file)
 {
 	struct gendisk *disk = dm_disk(dm_table_get_md(host->ti->table));
 	struct block_device *bdev = ploop_file_bdev(file);
-	struct super_block *sb = file_inode(file)->i_sb;
 
-	if (bdev && bdev->bd_disk == disk)
-		return true;
-	return !S_ISBLK(file_inode(file)->i_mode) && sb->s_bdev && sb->s_bdev->bd_disk == disk;
+	return bdev && bdev->bd_disk == disk;
+}
+
+/*
+ * An error of writeback from before our time. The file tells it once, to the next
+ * sync; of one that nobody has been told yet, a new sample does not know either.
+ */
+static int ploop_unsynced_error(struct ploop_file *file)
+{
+	struct file *filp = file->file;
+	int error = filemap_check_wb_err(ploop_data_inode(filp)->i_mapping, file->synced);
+
+	return error ? error : filemap_check_wb_err(filp->f_mapping, READ_ONCE(filp->f_wb_err));
 }
 
 static void ploop_get_facts(struct ploop_file *file, struct ploop_file_facts *facts)
@@ -87,6 +104,7 @@ static void ploop_get_facts(struct ploop_file *file, struct ploop_file_facts *fa
 		/* An inode is not freed while it is open, so its address names it. */
 		.id = { (uintptr_t)inode->i_sb, (uintptr_t)inode },
 		.dio_align_bytes = file->dio_align,
+		.unsynced_error = ploop_unsynced_error(file),
 		.block_device = S_ISBLK(inode->i_mode),
 		.readable = filp->f_mode & FMODE_READ,
 		.writable = filp->f_mode & FMODE_WRITE,
@@ -292,12 +310,12 @@ static ssize_t ploop_file_write_through(struct ploop_file *file, loff_t *pos,
 }
 
 ssize_t ploop_file_copy(struct ploop_file *file, loff_t *pos, struct iov_iter *iter,
-			int cached_flags)
+			bool through)
 {
 	/* Never both: they do not see each other in time. */
 	if (file->dio_align)
 		return ploop_bounce_rw(file, pos, iter);
-	if (iov_iter_rw(iter) == WRITE && (cached_flags & IOCB_DSYNC))
+	if (iov_iter_rw(iter) == WRITE && through)
 		return ploop_file_write_through(file, pos, iter);
 	return ploop_file_rw(file, pos, iter, 0);
 }

@@ -66,7 +66,8 @@ struct ploop_host {
 	/* Read on the path of every request; only the flip of an epoch writes here. */
 	struct dm_target *ti;
 	struct ploop_core *core;
-	struct workqueue_struct *io_wq;		/* requests and operations */
+	struct workqueue_struct *io_wq;		/* reading requests, and operations */
+	struct workqueue_struct *write_wq;	/* writing requests */
 	struct ploop_epoch epoch;
 
 	/* The rest is not for the path of mapped requests. */
@@ -166,11 +167,12 @@ static inline void ploop_bracket_leave(struct ploop_bracket *bracket)
 ssize_t ploop_file_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *iter, int ki_flags);
 /*
  * The same, by memory of our own where the file has direct I/O, else through the
- * page cache with @cached_flags: any alignment of offset, length and memory.
- * With IOCB_DSYNC no error of writeback is missed, whoever else syncs the file.
+ * page cache: any alignment of offset, length and memory. @through: what the page
+ * cache got is on the disk before this returns, and no error of writeback is missed,
+ * whoever else syncs the file.
  */
 ssize_t ploop_file_copy(struct ploop_file *file, loff_t *pos, struct iov_iter *iter,
-			int cached_flags);
+			bool through);
 /* PLOOP_OP_SYNC. Never two at a time of one file. */
 int ploop_file_sync(struct ploop_file *file);
 

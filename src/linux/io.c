@@ -243,7 +243,7 @@ static void ploop_io_copied(struct ploop_bio *pb, struct iov_iter *iter)
 	ssize_t result;
 
 	ploop_bracket_enter(pb->file->host, &bracket);
-	result = ploop_file_copy(pb->file, &pos, iter, IOCB_DSYNC);
+	result = ploop_file_copy(pb->file, &pos, iter, true);
 	ploop_bracket_leave(&bracket);
 
 	pc_rq_done(&pb->rq, ploop_result(result));
@@ -277,8 +277,10 @@ void ph_rq_io(struct ploop_rq *rq, struct ploop_file *file, uint64_t offset, uin
 	pb->flags = flags;
 
 	if (!(flags & PLOOP_IO_INLINE)) {
+		struct ploop_host *host = file->host;
+
 		INIT_WORK(&pb->work, ploop_io_work);
-		queue_work(file->host->io_wq, &pb->work);
+		queue_work(ploop_io_is_write(pb) ? host->write_wq : host->io_wq, &pb->work);
 	} else if (ploop_file_can_direct(file, offset, bytes)) {
 		ploop_io_inline(pb);
 	} else {

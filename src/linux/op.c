@@ -25,7 +25,7 @@ static struct ploop_host_op *ploop_host_op(struct ploop_op *op)
 
 /* Moves what it can: direct if the file takes it, else copied. */
 static ssize_t ploop_op_move(struct ploop_file *file, loff_t *pos, struct iov_iter *iter,
-			     int cached_flags)
+			     bool through)
 {
 	const size_t count = iov_iter_count(iter);
 	ssize_t ret = -EINVAL;
@@ -35,7 +35,7 @@ static ssize_t ploop_op_move(struct ploop_file *file, loff_t *pos, struct iov_it
 	if (ret != -EINVAL && ret != -EOPNOTSUPP)
 		return ret;
 	iov_iter_revert(iter, count - iov_iter_count(iter));
-	return ploop_file_copy(file, pos, iter, cached_flags);
+	return ploop_file_copy(file, pos, iter, through);
 }
 
 /* Moves the buffer's bytes, all of them unless an error or the end of the file comes first. */
@@ -58,7 +58,7 @@ static s64 ploop_op_rw(struct ploop_host_op *hop)
 		if (op->kind == PLOOP_OP_WRITE_BUFFERED)
 			ret = ploop_file_rw(file, &pos, &iter, 0);
 		else
-			ret = ploop_op_move(file, &pos, &iter, 0);
+			ret = ploop_op_move(file, &pos, &iter, false);
 		if (ret > 0)
 			done += ret;
 	} while (ret > 0 && iov_iter_count(&iter));
@@ -87,7 +87,7 @@ static s64 ploop_op_write_zeroes(struct ploop_host_op *hop)
 
 		iov_iter_bvec(&iter, ITER_SOURCE, hop->bvecs, PLOOP_BUFFER_PIECES, bytes);
 		/* Buffered ones go to the disk: writeback would tell an error to a later sync. */
-		ret = ploop_op_move(op->file, &pos, &iter, IOCB_DSYNC);
+		ret = ploop_op_move(op->file, &pos, &iter, true);
 		if (ret <= 0)
 			break;
 		left -= ret;

@@ -3,9 +3,10 @@
  * What runs on the instance's own account: the worker, timers and events, and
  * the gate that stops them.
  *
- * There are two workqueues, so that the core never queues behind I/O that waits
- * for the file system below. Both are WQ_MEM_RECLAIM: pages are cleaned through
- * us, so we must get on when no thread can be made. But what the file system
+ * There are three workqueues, so that the core never queues behind I/O that waits
+ * for the file system below, and reads never behind writes that wait for it to be
+ * thawed. All are WQ_MEM_RECLAIM: pages are cleaned through us, so we must get on
+ * when no thread can be made. But what the file system
  * below waits for in our workers is its own affair - ext4 short of space flushes
  * a work of the system's queue, for instance - and would be warned about, with a
  * stack trace, exactly during an outage: __WQ_LEGACY leaves that warning out.
@@ -160,11 +161,18 @@ int ploop_work_init(struct ploop_host *host)
 	if (!host->control_wq)
 		return -ENOMEM;
 	host->io_wq = alloc_workqueue("ploop_io-%s", flags, 0, host->name);
-	if (!host->io_wq) {
-		destroy_workqueue(host->control_wq);
-		return -ENOMEM;
-	}
+	if (!host->io_wq)
+		goto no_io_wq;
+	host->write_wq = alloc_workqueue("ploop_wr-%s", flags, 0, host->name);
+	if (!host->write_wq)
+		goto no_write_wq;
 	return 0;
+
+no_write_wq:
+	destroy_workqueue(host->io_wq);
+no_io_wq:
+	destroy_workqueue(host->control_wq);
+	return -ENOMEM;
 }
 
 void ploop_work_stop(struct ploop_host *host)
@@ -179,6 +187,7 @@ void ploop_work_stop(struct ploop_host *host)
 
 void ploop_work_exit(struct ploop_host *host)
 {
+	destroy_workqueue(host->write_wq);
 	destroy_workqueue(host->io_wq);
 	destroy_workqueue(host->control_wq);
 }

@@ -110,7 +110,7 @@ uint64_t File::data_from(uint64_t offset) const
 void Request::prepare(ploop_core *for_core, ploop_rq_op what, uint64_t at, uint32_t sectors,
 		      uint8_t how)
 {
-	memset(static_cast<ploop_rq *>(this), 0xa5, sizeof(ploop_rq));
+	*static_cast<ploop_rq *>(this) = {};
 	core = for_core;
 	sector = at;
 	nr_sectors = sectors;

@@ -291,6 +291,25 @@ static void sync_misses_no_error(struct kunit *test)
 	ph_file_close(file);
 }
 
+/* An error from before our time, which the first sync of ours would be told of. */
+static void open_tells_of_an_earlier_error(struct kunit *test)
+{
+	struct ploop_file *file = made(test, FILE_BYTES);
+	char *path = ploop_path(test, fs_of(test)->name, "file");
+	struct ploop_file_facts facts = {};
+
+	KUNIT_EXPECT_EQ(test, try_open(test, path, -1, true, &facts), 0);
+	KUNIT_EXPECT_EQ(test, facts.unsynced_error, 0);
+	mapping_set_error(file->file->f_mapping, -EIO);
+	KUNIT_EXPECT_EQ(test, try_open(test, path, -1, true, &facts), 0);
+	KUNIT_EXPECT_EQ(test, facts.unsynced_error, -EIO);
+	/* Somebody syncs, and is told. */
+	vfs_fsync(file->file, 1);
+	KUNIT_EXPECT_EQ(test, try_open(test, path, -1, true, &facts), 0);
+	KUNIT_EXPECT_EQ(test, facts.unsynced_error, 0);
+	ph_file_close(file);
+}
+
 static void write_buffered_anywhere(struct kunit *test)
 {
 	struct ploop_file *file = made(test, FILE_BYTES);
@@ -534,6 +553,7 @@ static struct kunit_case file_cases[] = {
 	KUNIT_CASE(open_refuses),
 	KUNIT_CASE_PARAM(write_is_direct_where_it_can, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(sync_misses_no_error, ploop_host_fs_next),
+	KUNIT_CASE_PARAM(open_tells_of_an_earlier_error, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(write_buffered_anywhere, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(buffer_of_mapped_pages, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(read_is_short_at_the_end, ploop_host_fs_next),

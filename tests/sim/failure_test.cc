@@ -577,6 +577,9 @@ TEST(Errors, ATextAboutADeltaNamesIt)
 	};
 	const Case cases[] = {
 		{-EBADF, "not opened for reading", [](File &f) { f.facts.readable = false; }},
+		{-ENOSPC,
+		 "an earlier write to it failed, error -28; check it, sync it, and try again",
+		 [](File &f) { f.facts.unsynced_error = -ENOSPC; }},
 		{-ELOOP, "lies on the device that this table is for",
 		 [](File &f) { f.facts.own_device = true; }},
 		{-EINVAL, "neither a regular file nor a block device",
@@ -630,6 +633,26 @@ TEST(Errors, EioReachesItsRequestAndNoOther)
 		EXPECT_EQ(rig.device.flush(), 0);
 		rig.stop();
 		EXPECT_EQ(rig.io.problem, "");
+	}
+}
+
+// The host may tell a read of an error that was another's, once. Its own comes again.
+TEST(Errors, AReadIsTriedTwice)
+{
+	for (uint64_t seed = 1; seed <= 10; seed++) {
+		Rig rig(seed);
+		rig.start();
+		rig.write(0, 64);
+		std::vector<uint8_t> data;
+		for (const int error : {-EIO, -ENOSPC}) {
+			rig.world.fail_nth({.calls = CALL_RQ_READ, .error = error});
+			EXPECT_EQ(rig.device.read(0, 64, data), 0);
+		}
+		const Fault &lasting = rig.world.fail_nth({.calls = CALL_RQ_READ, .sticky = true});
+		EXPECT_EQ(rig.device.read(0, 64, data), -EIO);
+		EXPECT_LE(lasting.fired, 3u); // and once in the submitter's context
+		rig.world.clear_faults();
+		rig.stop();
 	}
 }
 

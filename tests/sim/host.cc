@@ -1170,7 +1170,7 @@ void Request::prepare(ploop_core *for_core, ploop_rq_op what, uint64_t at, uint3
 		      uint8_t rq_flags)
 {
 	poison(*this, false);
-	memset(static_cast<ploop_rq *>(this), 0xA5, sizeof(ploop_rq));
+	*static_cast<ploop_rq *>(this) = {};
 	core = for_core;
 	sector = at;
 	nr_sectors = sectors;

@@ -369,7 +369,7 @@ struct Request : ploop_rq {
 	Request(const Request &) = delete;
 	Request &operator=(const Request &) = delete;
 	~Request();
-	/* Fills the host's part; the rest is garbage, as it is in the kernel. */
+	/* Fills the host's part; the rest begins as zero, as the contract says. */
 	void prepare(ploop_core *for_core, ploop_rq_op what, uint64_t at, uint32_t sectors,
 		     uint8_t rq_flags);
 	bool ended() const { return ends == 1; }
