@@ -213,6 +213,11 @@ enum ploop_log { PLOOP_LOG_ERROR, PLOOP_LOG_WARNING, PLOOP_LOG_INFO };
 /* One line in the kernel's log, after the device's name. Any context. */
 void ph_log(struct ploop_host *host, enum ploop_log level, const char *text);
 /*
+ * An invariant of the core does not hold, which @text names: says so loudly, the
+ * first time at least. Any context.
+ */
+void ph_broken(const char *text);
+/*
  * Raises the device's event soon; what was written before is seen by whom it
  * wakes. While the instance is quiet, the event waits for ph_start(). Any context.
  */

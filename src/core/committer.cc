@@ -32,7 +32,7 @@ Status Committer::create(ploop_host *host, uint32_t pages)
 void Committer::join(ploop_rq *rq)
 {
 	if (target_.failed())
-		return ph_rq_end(rq, target_.gate().code());
+		return end_request(rq, target_.gate().code());
 	rq->parked_at_ms = ph_now_ms();
 	next_.push(rq);
 	if (parked())
@@ -97,6 +97,7 @@ void Committer::begin()
 void Committer::next_batch()
 {
 	copy_batch();
+	data_is_durable_ = false;
 	phase_ = batch_count_ > 0 ? Phase::data_sync : Phase::map_sync;
 	sync_.start(PLOOP_OP_SYNC, target_.image_.file(), 0, 0);
 }
@@ -132,6 +133,7 @@ void Committer::synced(Status status)
 		return fail(status);
 	if (phase_ == Phase::map_sync)
 		return succeed();
+	data_is_durable_ = true;
 	write_batch();
 }
 
@@ -153,6 +155,8 @@ void Committer::start_page(uint32_t i)
 {
 	char *const copy = copies_ + size_t{i} * kBatPageBytes;
 	const uint64_t offset = uint64_t{batch_[i]} * kBatPageBytes;
+
+	must_hold(data_is_durable_, "1: data before map");
 
 	if (offset == 0)
 		pages_[i].start(PLOOP_OP_WRITE_BUFFERED, target_.image_.file(), kHeaderBytes,
@@ -251,7 +255,7 @@ void Committer::give_up()
 void Committer::hand_back()
 {
 	while (!next_.empty() && ph_may_requeue(target_.host_))
-		ph_rq_end(next_.pop(), PLOOP_END_REQUEUE);
+		end_request(next_.pop(), PLOOP_END_REQUEUE);
 	if (next_.empty())
 		rest();
 }
@@ -277,15 +281,18 @@ void Committer::expire()
 void Committer::end_without_space(ploop_rq *rq)
 {
 	target_.latch(Status::error(kENOSPC));
+	must_hold(!target_.gate().ok(), "4: no flush fails before the gate is shut");
 	arm_timer();
 	target_.outage_.tell_ended();
-	ph_rq_end(rq, -kENOSPC);
+	end_request(rq, -kENOSPC);
 }
 
 void Committer::end_waiting(RequestQueue &queue, int error)
 {
+	must_hold(error == 0 || !target_.gate().ok(), "4: no flush fails before the gate is shut");
+	must_hold(error != 0 || phase_ == Phase::idle, "4: no flush succeeds before its commit");
 	while (ploop_rq *rq = queue.pop())
-		ph_rq_end(rq, error);
+		end_request(rq, error);
 }
 
 } // namespace ploop

@@ -112,7 +112,8 @@ private:
 	uint32_t batch_[kBatch] = {};
 	uint32_t batch_count_ = 0;
 	uint32_t batch_running_ = 0;
-	bool page_0_waits_ = false; // for the others of the batch
+	bool data_is_durable_ = false; // of this batch's entries
+	bool page_0_waits_ = false;    // for the others of the batch
 	uint32_t batch_tries_ = 0;
 	Status batch_status_;
 	Status last_status_;

@@ -89,15 +89,15 @@ void Target::read(ploop_rq *rq)
 	}
 	ph_epoch_exit(host_, rq->epoch);
 	ph_rq_zero_fill(rq);
-	ph_rq_end(rq, 0);
+	end_request(rq, 0);
 }
 
 void Target::write(ploop_rq *rq)
 {
 	if (const Status shut = gate(); !shut.ok())
-		return ph_rq_end(rq, shut.code());
+		return end_request(rq, shut.code());
 	if (read_only_)
-		return ph_rq_end(rq, -kEROFS);
+		return end_request(rq, -kEROFS);
 
 	rq->epoch = ph_epoch_enter(host_);
 	const MapWord word = map_.get(geometry_.cluster_of(position(rq)));
@@ -193,7 +193,7 @@ void Target::io_ended(ploop_rq *rq, Status status)
 		to_worker(rq, Stage::ended);
 	} else {
 		ph_epoch_exit(host, epoch);
-		return ph_rq_end(rq, status.code());
+		return end_request(rq, status.code());
 	}
 	ph_epoch_exit(host, epoch);
 }
@@ -292,11 +292,12 @@ void Target::dispatch(ploop_rq *rq)
 		return finish(rq, Status::from(rq->error));
 	case Stage::overwrite:
 	case Stage::first_data:
+	case Stage::over:
 		return; // in the host's hands: never here
 	}
 
 	if (read_only_)
-		return ph_rq_end(rq, rq->op == PLOOP_RQ_FLUSH ? 0 : -kEROFS);
+		return end_request(rq, rq->op == PLOOP_RQ_FLUSH ? 0 : -kEROFS);
 	switch (static_cast<ploop_rq_op>(rq->op)) {
 	case PLOOP_RQ_WRITE:
 		return writer_.start(rq);
@@ -318,7 +319,7 @@ void Target::finish(ploop_rq *rq, Status status)
 	}
 	if (status.ok() && is_fua(rq))
 		return committer_.join(rq);
-	ph_rq_end(rq, status.code());
+	end_request(rq, status.code());
 }
 
 } // namespace ploop

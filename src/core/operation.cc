@@ -5,6 +5,36 @@
 
 namespace ploop {
 
+namespace {
+
+// Does it change bytes of the file, at an offset?
+bool writes(ploop_op_kind kind)
+{
+	switch (kind) {
+	case PLOOP_OP_WRITE:
+	case PLOOP_OP_WRITE_BUFFERED:
+	case PLOOP_OP_PUNCH:
+	case PLOOP_OP_ZERO:
+	case PLOOP_OP_WRITE_ZEROES:
+		return true;
+	case PLOOP_OP_READ:
+	case PLOOP_OP_SYNC:
+	case PLOOP_OP_TRUNCATE:
+	case PLOOP_OP_RESERVE:
+	case PLOOP_OP_FREE_SPACE:
+		return false;
+	}
+	return true;
+}
+
+// Of the header that is the in-use mark alone.
+bool is_ours(uint64_t offset, uint64_t bytes)
+{
+	return offset >= kHeaderBytes || (offset == kInUseOffset && bytes == sizeof(uint32_t));
+}
+
+} // namespace
+
 Status Operation::create(Target &target, ploop_host *host, Handler handler, uint32_t argument)
 {
 	target_ = &target;
@@ -21,6 +51,8 @@ Status Operation::create(Target &target, ploop_host *host, Handler handler, uint
 void Operation::start(ploop_op_kind kind, ploop_file *file, uint64_t offset, uint64_t bytes,
 		      void *buffer)
 {
+	must_hold(target_->may_touch_files(), "7: suspended means still");
+	must_hold(!writes(kind) || is_ours(offset, bytes), "6: foreign bytes stay");
 	running_ = true;
 	op_->kind = kind;
 	op_->file = file;

@@ -62,7 +62,7 @@ void Outage::take_in(ploop_node *newest_first)
 void Outage::accept(ploop_rq *rq)
 {
 	if (target_.suspending() == Suspending::noflush && ph_may_requeue(target_.host_))
-		return ph_rq_end(rq, PLOOP_END_REQUEUE);
+		return end_request(rq, PLOOP_END_REQUEUE);
 	if (target_.suspending() == Suspending::flush &&
 	    (has_mark(rq, kMarkRetried) || target_.stopping()))
 		return end_with_enospc(rq);
@@ -86,7 +86,7 @@ bool Outage::may_hope(const ploop_rq *rq) const
 void Outage::end_with_enospc(ploop_rq *rq)
 {
 	tell_ended();
-	ph_rq_end(rq, -kENOSPC);
+	end_request(rq, -kENOSPC);
 }
 
 void Outage::tell_ended()
@@ -331,7 +331,7 @@ void Outage::hand_back_all()
 {
 	// Asked anew for each: a suspend that is interrupted meanwhile takes none back.
 	while (!parked_.empty() && ph_may_requeue(target_.host_))
-		ph_rq_end(parked_.pop(), PLOOP_END_REQUEUE);
+		end_request(parked_.pop(), PLOOP_END_REQUEUE);
 	if (target_.committer_.parked())
 		target_.committer_.hand_back();
 	if (parked_.empty() && !target_.committer_.parked())
@@ -370,7 +370,7 @@ void Outage::suspend_ends()
 		target_.committer_.give_up();
 	while (ploop_rq *rq = parked_.pop()) {
 		if (ph_may_requeue(target_.host_))
-			ph_rq_end(rq, PLOOP_END_REQUEUE);
+			end_request(rq, PLOOP_END_REQUEUE);
 		else
 			end_with_enospc(rq);
 	}

@@ -95,6 +95,7 @@ void RangeWalker::step(const Piece &piece)
 
 void RangeWalker::unmap(const Piece &piece, MapWord word)
 {
+	must_hold(target_.space_.is_used(word.cluster()), "2: what is mapped is not free");
 	if (!target_.freer_.add(word.cluster())) {
 		if (current_->op == PLOOP_RQ_WRITE_ZEROES)
 			return zero(piece, word);

@@ -2,6 +2,7 @@
 // Requests as the core sees them: stages, marks, and queues of them.
 #pragma once
 
+#include "invariant.h"
 #include "ploop/target.h"
 #include "types.h"
 
@@ -16,6 +17,7 @@ enum class Stage : uint8_t {
 	data_done,  // the same, ended: `error` says how
 	commit,	    // data is written, waits for a full commit (FUA)
 	ended,	    // to be ended by the worker: `error` says how
+	over,	    // ended: the host's again
 };
 
 enum Mark : uint8_t {
@@ -57,6 +59,14 @@ inline Stage stage_of(const ploop_rq *rq)
 inline void set_stage(ploop_rq *rq, Stage stage)
 {
 	rq->stage = static_cast<uint8_t>(stage);
+}
+// The request is the host's again: the last that is done to it. @error: 0, a
+// negative errno, or PLOOP_END_REQUEUE. Any context.
+inline void end_request(ploop_rq *rq, int error)
+{
+	must_hold(stage_of(rq) != Stage::over, "5: each request ends once");
+	set_stage(rq, Stage::over);
+	ph_rq_end(rq, error);
 }
 inline bool has_mark(const ploop_rq *rq, Mark mark)
 {

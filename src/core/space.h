@@ -7,6 +7,7 @@
 
 #include "bitmap.h"
 #include "format.h"
+#include "invariant.h"
 
 namespace ploop {
 
@@ -78,6 +79,7 @@ public:
 	// Gives back a cluster that nothing refers to, in memory or on disk.
 	void give(FileCluster cluster, bool zero)
 	{
+		must_hold(used_.test(cluster.raw()), "2: a cluster is freed once");
 		used_.clear(cluster.raw());
 		nr_used_--;
 		if (zero)
@@ -105,6 +107,7 @@ public:
 		return true;
 	}
 
+	bool is_used(FileCluster cluster) const { return used_.test(cluster.raw()); }
 	// Does the cluster read as zeros, durably so once the file is synced?
 	bool is_zero(FileCluster cluster) const { return zero_.test(cluster.raw()); }
 	void set_zero(FileCluster cluster, bool zero)

@@ -216,6 +216,7 @@ Status Target::mark_in_use(Text &error)
 
 void Target::resume()
 {
+	must_hold(running_ && claim_.held, "8: who runs has read the map, alone");
 	suspending_.store_release(static_cast<uint8_t>(Suspending::none));
 	signal(kSignalUndone);
 }
@@ -397,8 +398,17 @@ void Target::stop_failed(Status status)
 		stop_done(status);
 }
 
+// Nothing is newer in memory than in the file, which is whole.
+bool Target::is_closed() const
+{
+	return committer_.dirty_pages() == 0 && freer_.idle() &&
+	       (image_.facts().block_device ||
+		ph_file_size(image_.file()) % geometry_.cluster_bytes() == 0);
+}
+
 void Target::stop_done(Status status)
 {
+	must_hold(!status.ok() || read_only_ || is_closed(), "7: suspended means consistent");
 	stop_status_ = status;
 	stop_ = Stop::done;
 	publish_counters();

@@ -90,6 +90,8 @@ public:
 	// space there is known now.
 	bool extend_to_device();
 
+	// The worker: not between the end of a suspend and the next resume.
+	bool may_touch_files() const { return stop_ != Stop::done; }
 	bool failed() const { return mode() == Mode::failed; }
 	Mode mode() const { return static_cast<Mode>(mode_.load_relaxed()); }
 	Suspending suspending() const
@@ -173,6 +175,7 @@ private:
 	void stop_mark();
 	void stop_sync();
 	void stop_failed(Status status);
+	bool is_closed() const;
 	void stop_done(Status status);
 	static void on_stop(Target &target, Operation &operation, int64_t result);
 

@@ -77,16 +77,20 @@ void Writer::allocate(ploop_rq *rq, VirtualCluster cluster)
 	prepare(*slot, rq);
 }
 
+bool Writer::covers(const ploop_rq *rq) const
+{
+	return rq->nr_sectors == target_.geometry_.cluster_sectors();
+}
+
 // Makes the cluster zero where the write does not cover it (invariant 3).
 void Writer::prepare(Slot &slot, ploop_rq *rq)
 {
 	const Geometry &geometry = target_.geometry_;
 	const bool with_data = is_write(rq);
-	const bool covers = with_data && rq->nr_sectors == geometry.cluster_sectors();
 	const bool zero = target_.space_.is_zero(slot.place);
 
 	slot.leader = rq;
-	if (covers && !zero) {
+	if (with_data && covers(rq) && !zero) {
 		slot.state = SlotState::exclusive;
 		return write_data(slot, rq);
 	}
@@ -134,6 +138,9 @@ void Writer::prepared(Slot &slot, Status status)
 
 void Writer::write_data(Slot &slot, ploop_rq *rq)
 {
+	must_hold(slot.state == SlotState::open || slot.state == SlotState::published ||
+			  (rq == slot.leader && covers(rq)),
+		  "3: zero where it is not written");
 	// From the first byte on, the cluster is no longer known to be zero.
 	target_.space_.set_zero(slot.place, false);
 	slot.writers++;
@@ -162,6 +169,8 @@ void Writer::data_done(ploop_rq *rq)
 
 void Writer::publish(Slot &slot)
 {
+	must_hold(target_.space_.is_used(slot.place), "2: what is mapped is not free");
+	must_hold(slot.state != SlotState::preparing, "3: zero before it is mapped");
 	slot.state = SlotState::published;
 	target_.outage_.space_proved();
 	target_.map_.set(slot.cluster, MapWord::mapped(Image::kLevel, slot.place));

@@ -73,6 +73,7 @@ private:
 	void drop(Slot &slot, Status why);
 	void retire(Slot &slot);
 	Slot *find_unused();
+	bool covers(const ploop_rq *rq) const; // of a write: all of a cluster
 	void no_space(ploop_rq *rq);
 	void failed(ploop_rq *rq, Status status);
 	void grow(ploop_rq *rq);

@@ -19,3 +19,8 @@ void ph_log(struct ploop_host *host, enum ploop_log level, const char *text)
 		break;
 	}
 }
+
+void ph_broken(const char *text)
+{
+	WARN_ONCE(1, "dm-ploop: this must always hold, and does not: %s\n", text);
+}

@@ -511,6 +511,11 @@ void ph_log(ploop_host *, ploop_log, const char *text)
 	FUZZ_EXPECT(strlen(text) > 0, "an empty line was logged");
 }
 
+void ph_broken(const char *text)
+{
+	FUZZ_EXPECT(false, text);
+}
+
 void ph_event(ploop_host *host)
 {
 	host->events++;

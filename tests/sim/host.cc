@@ -1533,6 +1533,11 @@ bool ph_may_requeue(ploop_host *host)
 	return host->may_requeue();
 }
 
+void ph_broken(const char *text)
+{
+	expect(false, text);
+}
+
 void ph_log(ploop_host *host, ploop_log level, const char *text)
 {
 	host->world.trace(host->name + ": log: " + text);
