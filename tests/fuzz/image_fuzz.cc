@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "fuzz/host.h"
+#include "fuzz/memory_bound.h"
 #include "fuzz/tally.h"
 
 namespace {
@@ -207,21 +208,10 @@ void Run::mark_clusters()
 		file_.write(i * map.cluster_bytes, secret.data(), secret.size());
 }
 
-// The bound follows from the table alone: what the image says is no excuse.
 void Run::check_memory() const
 {
-	const uint64_t sectors = table_.nr_sectors + off_;
-	const uint64_t wanted = (sectors >> log_) + 1;
-	const uint64_t claims = std::max<uint64_t>(65536, 64 * (wanted + 1));
-	const uint64_t map_bytes = 8 * (wanted + 1024 + 16);
-	const uint64_t bitmap_bytes = 2 * (3 * claims + 4096) / 8;
-	const uint64_t fixed_bytes = 512 << 10;
-
-	if (sectors >= uint64_t{1} << 54)
-		FUZZ_EXPECT(Memory::peak_bytes < fixed_bytes, "memory for a table that cannot be");
-	else
-		FUZZ_EXPECT(Memory::peak_bytes < fixed_bytes + map_bytes + bitmap_bytes,
-			    "too much memory: " + std::to_string(Memory::peak_bytes));
+	FUZZ_EXPECT(Memory::peak_bytes < memory_bound(table_.nr_sectors + off_, log_),
+		    "too much memory: " + std::to_string(Memory::peak_bytes));
 }
 
 int Run::construct()

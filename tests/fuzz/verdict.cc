@@ -15,6 +15,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "fuzz/memory_bound.h"
 #include "sim/device.h"
 #include "sim/image.h"
 
@@ -77,6 +78,8 @@ std::string judge(uint32_t log, uint64_t sectors, const std::string &path)
 
 	file.load(image);
 	const int result = device.load(std::to_string(log) + " /img", sectors);
+	if (world.peak_bytes() >= memory_bound(sectors, log))
+		return "wrong: it takes " + std::to_string(world.peak_bytes()) + " bytes of memory";
 	if (!(file.now() == image))
 		return "wrong: the constructor changed the image";
 	if (result != 0)

@@ -993,6 +993,8 @@ void *World::allocate(size_t bytes, uint32_t call)
 		fail("out of memory");
 	memset(memory, 0, bytes);
 	memory_[memory] = bytes;
+	live_bytes_ += bytes;
+	peak_bytes_ = std::max(peak_bytes_, live_bytes_);
 	return memory;
 }
 
@@ -1000,7 +1002,10 @@ void World::release(void *memory)
 {
 	if (!memory)
 		return;
-	expect(memory_.erase(memory), "freed what was not allocated");
+	const auto found = memory_.find(memory);
+	expect(found != memory_.end(), "freed what was not allocated");
+	live_bytes_ -= found->second;
+	memory_.erase(found);
 	::free(memory);
 }
 
@@ -1136,6 +1141,7 @@ void World::power_cut(Cut cut, uint64_t cut_seed)
 	for (const auto &[memory, bytes] : memory_)
 		::free(memory);
 	memory_.clear();
+	live_bytes_ = 0;
 	for (const auto &host : hosts_)
 		host->ended = true;
 	global_locked = false;

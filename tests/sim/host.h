@@ -278,6 +278,8 @@ public:
 	/* Counts power cuts. */
 	uint64_t boot() const { return boot_; }
 	size_t live_allocations() const { return memory_.size(); }
+	/* The most memory that was taken at any time. */
+	uint64_t peak_bytes() const { return peak_bytes_; }
 
 	void trace(const std::string &line);
 	uint64_t trace_hash() const { return trace_hash_; }
@@ -336,6 +338,8 @@ private:
 	std::map<ploop_file *, std::unique_ptr<ploop_file>> handles_;
 	std::list<std::shared_ptr<Io>> in_flight_;
 	std::map<void *, size_t> memory_;
+	uint64_t live_bytes_ = 0;
+	uint64_t peak_bytes_ = 0;
 	std::list<Fault> faults_;
 	std::array<uint64_t, CALLS> calls_{};
 	uint64_t points_ = 0;
