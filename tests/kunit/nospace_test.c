@@ -289,6 +289,7 @@ static void park_stress(struct kunit *test)
 	u32 late = 0, quiet = 0, kicks = 0;
 	u32 i, n;
 
+	KUNIT_ASSERT_GE(test, num_online_cpus(), 2u);
 	stress = kunit_kzalloc(test, sizeof(*stress), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, stress);
 	for (i = 0; i < PARKERS; i++) {
@@ -337,6 +338,9 @@ static void park_stress(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, stress->stalled);
 	KUNIT_EXPECT_EQ(test, stress->wrong_order, 0u);
 	KUNIT_EXPECT_EQ(test, late, 0u);
+	/* Without these it would have been no meeting. */
+	KUNIT_EXPECT_GT(test, quiet, 0u);
+	KUNIT_EXPECT_GT(test, kicks, 0u);
 	kunit_info(test, "%llu rounds, %u kicks, %u parked while quiet", stress->rounds, kicks,
 		   quiet);
 }
@@ -444,6 +448,7 @@ static void event_storm(struct kunit *test)
 	u64 told;
 	int i;
 
+	KUNIT_ASSERT_GE(test, num_online_cpus(), 2u);
 	storm = kunit_kzalloc(test, sizeof(*storm), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, storm);
 	ploop_event_probe_init(&storm->events);
