@@ -112,6 +112,43 @@ test_removed_and_made_anew()
 	tells WATCHING GONE WATCHING ENOSPC
 }
 
+# A device in use: it gets a table of errors at once, and goes at the last close.
+test_removed_by_force()
+{
+	set_up
+	watch p
+	tells WATCHING
+	exec 5</dev/mapper/p
+	dm remove --force p && die 'the device was not in use'
+	tells WATCHING GONE
+	exec 5<&-
+}
+
+# device-mapper tells nobody of the removal at the last close.
+test_removed_at_the_last_close()
+{
+	set_up
+	watch p
+	tells WATCHING
+	exec 5</dev/mapper/p
+	dm remove --deferred p
+	sleep 2
+	told WATCHING || die "told '$(events)' of a device that is in use"
+	exec 5<&-
+	tells WATCHING GONE
+}
+
+test_renamed()
+{
+	set_up
+	watch p
+	tells WATCHING
+	dm rename p q
+	tells WATCHING GONE
+	dm rename q p
+	tells WATCHING GONE WATCHING
+}
+
 test_not_there_yet()
 {
 	set_up
@@ -224,6 +261,7 @@ test_failed()
 	dm_create p '0 32768 ploop 11 /dev/mapper/low'
 	watch p
 	tells WATCHING
+	grep -q ' p WATCHING .* free=unknown$' "$SAID" || die "said: $(<"$SAID")"
 	dd if=/dev/urandom of=/dev/mapper/p bs=64k count=1 oflag=direct 2>/dev/null
 	dm_suspend low --noflush --nolockfs
 	dm_load low "0 $size error"
@@ -232,7 +270,31 @@ test_failed()
 	tells WATCHING FAILED
 }
 
-# Between events it does nothing at all.
+# Installed as its head says, what the unit runs is there and has the options that it names.
+test_unit()
+{
+	local unit=scripts/ploop-watch@.service commands start option program options=0
+	commands=$(sed -n 's/^#\t\(install .*\)/\1/p' "$unit")
+	[[ $commands == *ploop-watch* ]]
+	bash -e -c "$commands"
+	while read -r start; do
+		read -r program _ <<<"$start"
+		[[ -x $program ]] || die "$program is not installed"
+		# %I would make "vm/disk" of the device "vm-disk".
+		[[ $start == *' %i' && $start != *%I* ]] || die "the device is not %i: $start"
+		for option in $(grep -o -e '--[a-z-]*' <<<"$start" || true); do
+			"$program" --help | grep -q -e "^ *$option " || die "no option $option"
+			options=$((options + 1))
+		done
+	done < <(sed -n 's/^[#\t]*ExecStart=\(.\)/\1/p' "$unit")
+	((options > 0))
+	[[ -s /usr/local/share/man/man8/dm-ploop.8 ]]
+	if command -v systemd-analyze >/dev/null; then
+		systemd-analyze verify --man=no /etc/systemd/system/ploop-watch@vm-disk.service
+	fi
+}
+
+# Between events it does nothing at all, but for a rare look.
 test_does_not_poll()
 {
 	local before
