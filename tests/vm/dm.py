@@ -8,6 +8,9 @@ starting them would take most of the time on a slow machine.
   dm.py remove p TABLE --times 90 --parked 100 --says SAYS --hold HOLD
       create, and when parked.py has its writes parked there: an error table, removal, as dmsetup
       remove --force has it, every other time with --deferred; all writes end with EIO
+  dm.py keep-swapping p TABLE --stop FILE
+      loads the table while the old one is live or is suspended, or only suspends, once a second
+      until FILE is there; says how often, and how long each of the steps took at most
 """
 import argparse
 import errno
@@ -25,6 +28,7 @@ TARGET = struct.Struct("=Q Q i I 16s")
 CREATE, REMOVE, SUSPEND, INFO, LOAD, STATUS = 3, 4, 6, 7, 9, 12
 IS_SUSPEND, SKIP_LOCKFS, NOFLUSH, DEFERRED = 1 << 1, 1 << 10, 1 << 11, 1 << 17
 ROOM = 16384
+REMOVAL = 5  # seconds that the commands of a removal may take
 
 
 class Device:
@@ -48,8 +52,11 @@ class Device:
         spec = TARGET.pack(int(start), int(length), 0, 0, kind.encode())
         self.ioctl(LOAD, targets=1, data=spec + params.encode() + b"\0")
 
-    def resume(self):
-        self.ioctl(SUSPEND, NOFLUSH)
+    def suspend(self, flags=0):
+        self.ioctl(SUSPEND, IS_SUSPEND | flags)
+
+    def resume(self, flags=NOFLUSH):
+        self.ioctl(SUSPEND, flags)
 
     def create(self):
         device = HEADER.unpack_from(self.ioctl(CREATE))[10]
@@ -95,7 +102,7 @@ def wait_for(what, condition, limit, why=str):
 
 def swap(device, args):
     for n in range(1, args.times + 1):
-        device.ioctl(SUSPEND, IS_SUSPEND | NOFLUSH | SKIP_LOCKFS)
+        device.suspend(NOFLUSH | SKIP_LOCKFS)
         device.load(args.table)
         device.resume()
         wait_for(f"swap {n}", device.has_parked, args.limit, device.status)
@@ -103,6 +110,7 @@ def swap(device, args):
 
 def remove(device, args):
     length = args.table.split(" ")[1]
+    longest = 0
     for n in range(1, args.times + 1):
         device.create()
         if os.path.exists(args.says):
@@ -116,8 +124,9 @@ def remove(device, args):
         # It is open: it goes when it is closed, or when somebody comes again.
         if device.remove(DEFERRED if n % 2 else 0) != bool(n % 2):
             sys.exit(f"round {n}: removal of an open device")
-        if time.monotonic() - began > args.limit:
-            sys.exit(f"round {n} took {time.monotonic() - began} s")
+        longest = max(longest, time.monotonic() - began)
+        if longest > REMOVAL:
+            sys.exit(f"round {n} took {longest} s")
         wait_for(f"round {n}", lambda: os.path.exists(args.says), args.limit)
         with open(args.says, encoding="ascii") as said:
             ends = said.read().split()
@@ -128,11 +137,34 @@ def remove(device, args):
             wait_for(f"round {n}", device.remove, args.limit)
         wait_for(f"round {n}", device.is_gone, args.limit)
         os.unlink(device.node)
+    print(f"# the longest removal took {longest:.2f} s")
+
+
+def keep_swapping(device, args):
+    steps = {
+        "load": lambda: device.load(args.table),
+        "suspend": device.suspend,
+        "suspend_noflush": lambda: device.suspend(NOFLUSH),
+        "resume": lambda: device.resume(0),
+    }
+    longest = dict.fromkeys(steps, 0.0)
+    ways = (("suspend", "resume"), ("load", "suspend", "resume"),
+            ("suspend_noflush", "load", "resume"))
+    n = 0
+    while not os.path.exists(args.stop):
+        n += 1
+        due = time.monotonic() + 1
+        for step in ways[n % 3]:
+            began = time.monotonic()
+            steps[step]()
+            longest[step] = max(longest[step], time.monotonic() - began)
+        time.sleep(max(0.1, due - time.monotonic()))
+    print(n, " ".join(f"{step}={seconds:.1f}s" for step, seconds in longest.items()))
 
 
 def main():
     parser = argparse.ArgumentParser(description="what dmsetup does, many times")
-    parser.add_argument("what", choices=["swap", "remove"])
+    parser.add_argument("what", choices=["swap", "remove", "keep-swapping"])
     parser.add_argument("name")
     parser.add_argument("table")
     parser.add_argument("--times", type=int, default=100)
@@ -140,8 +172,10 @@ def main():
     parser.add_argument("--limit", type=float, default=5, help="seconds that a step may take")
     parser.add_argument("--says", help="what parked.py says")
     parser.add_argument("--hold", help="has parked.py open the device")
+    parser.add_argument("--stop", help="the file that ends it")
     args = parser.parse_args()
-    (swap if args.what == "swap" else remove)(Device(args), args)
+    what = {"swap": swap, "remove": remove, "keep-swapping": keep_swapping}[args.what]
+    what(Device(args), args)
 
 
 if __name__ == "__main__":

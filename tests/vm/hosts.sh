@@ -25,6 +25,7 @@ tree()
 	cp -r tests "$M/again"
 	sync -f "$M"
 	before=$(sums)
+	judge_suspended p "$image"
 	umount "$M"
 	recorded "$raw" "$image"
 	detach p
@@ -84,6 +85,7 @@ test_stable_pages()
 		dm_resume p
 		expect_stable_pages "$stable"
 		detach p
+		judge "$HOST/i"
 		umount "$HOST"
 	done
 	make_image /dev/shm/i 1M 16M
@@ -93,6 +95,7 @@ test_stable_pages()
 		attach p /dev/vdc
 		expect_stable_pages "$stable"
 		detach p
+		judge /dev/vdc
 	done
 }
 

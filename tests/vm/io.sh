@@ -6,7 +6,8 @@
 
 H=/mnt/io
 
-prepare() { make_host_fs ext4 /dev/vda "$H"; }
+# /dev/vda has the log of `record`.
+prepare() { make_host_fs ext4 /dev/vdc "$H"; }
 
 # device CLUSTER MB: an image, attached as p, and a raw copy of it
 device()
@@ -16,10 +17,18 @@ device()
 	attach p "$H/i"
 }
 
-# give_up_and_judge: the raw copy is what the device reads as.
-save_and_judge()
+# device_with_record CLUSTER MB: what is done to `top` makes the raw copy
+device_with_record()
 {
-	dd if=/dev/mapper/p "of=$H/raw" bs=1M iflag=direct conv=sparse,notrunc 2>/dev/null
+	device "$@"
+	record p
+}
+
+# The raw copy is what was done to `top`: both the device and the image have that.
+judge_by_record()
+{
+	recorded "$H/raw" "$H/i"
+	mirror /dev/mapper/p "$H/raw" --compare-only
 	detach p
 	judge "$H/i" "$H/raw"
 }
@@ -47,46 +56,48 @@ test_request_kinds()
 test_writers_in_one_cluster()
 {
 	local cluster
-	device 1M 16
+	device_with_record 1M 16
 	for cluster in 3 8; do
-		fio --name=w --filename=/dev/mapper/p --direct=1 --ioengine=libaio --iodepth=8 --numjobs=16 \
+		fio --name=w --filename=/dev/mapper/top --direct=1 --ioengine=libaio --iodepth=8 --numjobs=16 \
 			--offset=$((cluster << 20)) --offset_increment=64k --size=64k --rw=randwrite --bs=4k \
 			--verify=crc32c --verify_fatal=1 --group_reporting --minimal >/dev/null
 	done
 	[[ $(used) == 2 ]] || die "used=$(used)"
-	save_and_judge
+	judge_by_record
 }
 
 test_nowait()
 {
+	local seed
 	device 64k 16
-	fio --name=n --filename=/dev/mapper/p --direct=1 --ioengine=io_uring --iodepth=16 --nowait=1 \
-		--size=16M --rw=randrw --bs=4k --verify=crc32c --verify_fatal=1 --minimal >/dev/null 2>&1 ||
-		fio --name=n --filename=/dev/mapper/p --direct=1 --ioengine=io_uring --iodepth=16 \
-			--size=16M --rw=randrw --bs=4k --verify=crc32c --verify_fatal=1 --minimal >/dev/null
-	save_and_judge
+	for seed in 1 2; do
+		python3 -B tests/vm/nowait.py /dev/mapper/p "$H/raw" --seed "$seed"
+	done
+	mirror /dev/mapper/p "$H/raw" --compare-only
+	detach p
+	judge "$H/i" "$H/raw"
 }
 
 # Space comes back to the host, from any part of the image.
 test_discard()
 {
 	local before
-	device 64k 32
-	dd if=/dev/urandom of=/dev/mapper/p bs=1M count=32 oflag=direct 2>/dev/null
+	device_with_record 64k 32
+	dd if=/dev/urandom of=/dev/mapper/top bs=1M count=32 oflag=direct 2>/dev/null
 	[[ $(used) == 512 ]]
 	before=$(host_kib)
 	# Less than a cluster frees none; a part of two and all between frees that.
-	blkdiscard -o 4096 -l 4096 /dev/mapper/p
+	blkdiscard -o 4096 -l 4096 /dev/mapper/top
 	[[ $(used) == 512 ]]
-	blkdiscard -o $((1 << 20)) -l 65536 /dev/mapper/p
+	blkdiscard -o $((1 << 20)) -l 65536 /dev/mapper/top
 	[[ $(used) == 511 ]]
-	blkdiscard -o $(((2 << 20) - 4096)) -l $(((1 << 20) + 8192)) /dev/mapper/p
+	blkdiscard -o $(((2 << 20) - 4096)) -l $(((1 << 20) + 8192)) /dev/mapper/top
 	[[ $(used) == 495 ]] || die "used=$(used)"
 	# The end of the image too, which a suspend cuts off.
-	blkdiscard -o $((16 << 20)) -l $((16 << 20)) /dev/mapper/p
+	blkdiscard -o $((16 << 20)) -l $((16 << 20)) /dev/mapper/top
 	[[ $(used) == 239 ]] || die "used=$(used)"
 	wait_for 20 host_kib_below $((before - 16 * 1024)) || die "$before KiB, and now $(host_kib)"
-	save_and_judge
+	judge_by_record
 	host_kib_below 17000 || die "$(host_kib) KiB after the detach"
 	attach p "$H/i"
 	blkdiscard /dev/mapper/p

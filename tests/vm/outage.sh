@@ -28,6 +28,7 @@ set_up()
 # set_up_above [OPTION...]: a file system on the device, and a file in that.
 set_up_above()
 {
+	watch_log
 	rm -f "$RAW"
 	attach p "$IMAGE" "$@"
 	record p
@@ -84,16 +85,17 @@ take_down()
 	detach p
 	judge "$IMAGE" "$RAW"
 	rm "$RAW"
+	no_error_logged
 }
 
 # behind read|write: some of the mapped data behind the file system, within 2 s.
 behind()
 {
-	local -a where=("of=/dev/mapper/top" "seek=$((BEHIND_MB * 16))" "if=/dev/urandom")
-	if [[ $1 == read ]]; then where=("if=/dev/mapper/top" "skip=$((BEHIND_MB * 16))" "of=/dev/null"); fi
+	local -a where=("of=/dev/mapper/top" "seek=$((BEHIND_MB * 256))" "if=/dev/urandom")
+	if [[ $1 == read ]]; then where=("if=/dev/mapper/top" "skip=$((BEHIND_MB * 256))" "of=/dev/null"); fi
 	local flag=oflag
 	if [[ $1 == read ]]; then flag=iflag; fi
-	timeout 2 dd "${where[@]}" bs=64k count=8 "$flag=direct" conv=notrunc 2>/dev/null ||
+	timeout 2 dd "${where[@]}" bs=4k count=8 "$flag=direct" conv=notrunc 2>/dev/null ||
 		die "$1 of mapped data waits"
 }
 
@@ -122,6 +124,8 @@ story()
 	kill -0 "$writer" || die 'the writer did not wait'
 	free_fs "$HOST"
 	writer_finishes "$LONG"
+	sync -f "$M"
+	judge_suspended p "$IMAGE"
 	take_down
 }
 
@@ -194,8 +198,9 @@ test_table_swap()
 
 test_remove_force()
 {
-	local began
+	local began checksum
 	set_up ext4
+	checksum=$(sha256sum <"$M/old")
 	begin_outage
 	began=$SECONDS
 	# It is open, so it stays, as a device of which every request fails.
@@ -211,6 +216,9 @@ test_remove_force()
 	check_image "$IMAGE"
 	attach p "$IMAGE"
 	fsck.ext4 -fy /dev/mapper/p >/dev/null 2>&1 || (($? <= 1)) || die 'fsck.ext4'
+	mount -o ro /dev/mapper/p "$M"
+	[[ $(sha256sum <"$M/old") == "$checksum" ]] || die 'what was durable differs'
+	umount "$M"
 	detach p
 	judge "$IMAGE"
 }

@@ -68,6 +68,7 @@ end_writing()
 # and a file system on it.
 begin()
 {
+	watch_log
 	image=$1/i
 	shift
 	make_image "$image" 256k "${SIZE_MB}M"
@@ -99,6 +100,7 @@ end()
 	umount "$M"
 	detach p
 	judge "$image"
+	no_error_logged
 }
 
 # ---- a round ----
