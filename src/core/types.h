@@ -17,8 +17,6 @@ public:
 	constexpr explicit Strong(Number number) : number_(number) {}
 	constexpr Number raw() const { return number_; }
 	constexpr bool operator==(const Strong &) const = default;
-	constexpr bool operator<(const Strong &other) const { return number_ < other.number_; }
-	constexpr Strong next() const { return Strong(static_cast<Number>(number_ + 1)); }
 
 private:
 	Number number_ = 0;

@@ -36,7 +36,7 @@
 enum ploop_gate {
 	PLOOP_GATE_QUIET,	/* before ph_start(), after ph_quiesce() */
 	PLOOP_GATE_OPEN,
-	PLOOP_GATE_CLOSING	/* inside ph_quiesce(): only events pass */
+	PLOOP_GATE_CLOSING	/* while it is being stopped: only events pass */
 };
 
 struct ploop_timer_slot {
