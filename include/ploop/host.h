@@ -114,7 +114,8 @@ struct ploop_file_facts {
 	uint64_t size_bytes;      /* file size, or the size of the block device */
 	uint64_t id[2];           /* equal for two files exactly if they are the same inode */
 	uint32_t dio_align_bytes; /* of offset and length, for direct I/O; 0: none to be had */
-	int32_t unsynced_error;   /* of a write before ours, that a sync would be told of; or 0 */
+	int32_t unsynced_error;   /* of a write before ours, that a sync would be told of; or 0;
+				   * EDQUOT as -ENOSPC */
 	bool block_device;        /* its size is not ours to set */
 	bool readable;            /* opened with the right to read */
 	bool writable;            /* opened with the right to write */

@@ -55,17 +55,22 @@ Status Image::open(const DeltaName &name, bool write, Text &error)
 			<< ": not opened for writing; open it so or use a read-only table";
 		return Status::error(kEACCES);
 	}
-	if (write && facts_.unsynced_error != 0) {
-		// The first sync would fail with it, at a resume, and with the device.
-		about(name, error) << ": an earlier write to it failed, error "
-				   << facts_.unsynced_error << "; check it, sync it, and try again";
-		return Status::from(facts_.unsynced_error);
-	}
 	if (facts_.own_device) {
 		about(name, error) << ": lies on the device that this table is for";
 		return Status::error(kELOOP);
 	}
 	return {};
+}
+
+Status Image::check_earlier_writes(const DeltaName &name, bool held_by_other, Text &error) const
+{
+	const Status status = Status::from(facts_.unsynced_error);
+
+	if (status.ok() || (held_by_other && status.no_space()))
+		return {};
+	about(name, error) << ": an earlier write to it failed, error " << status.code()
+			   << "; check it, sync it, and try again";
+	return status;
 }
 
 Status Image::read_header(Geometry geometry, uint64_t sectors, Text &error)

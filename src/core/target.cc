@@ -40,6 +40,12 @@ Status Target::construct(const ploop_table &table, unsigned int argc, char **arg
 	mode_.store_relaxed(static_cast<uint8_t>(read_only_ ? Mode::ro : Mode::rw));
 
 	PLOOP_TRY(image_.open(name, !read_only_, error));
+	claim_.file_id[0] = image_.facts().id[0];
+	claim_.file_id[1] = image_.facts().id[1];
+	claim_.device_id = ph_device_id(host_);
+	const bool held_by_other = registry::held_by_other(claim_);
+	if (!read_only_)
+		PLOOP_TRY(image_.check_earlier_writes(name, held_by_other, error));
 	PLOOP_TRY(image_.read_header(geometry_, virtual_sectors_, error));
 	if (const Status status = create_parts(); !status.ok()) {
 		const uint64_t clusters = geometry_.clusters_for_sectors(virtual_sectors_);
@@ -54,12 +60,9 @@ Status Target::construct(const ploop_table &table, unsigned int argc, char **arg
 			      << " BAT entries";
 		return status;
 	}
-	claim_.file_id[0] = image_.facts().id[0];
-	claim_.file_id[1] = image_.facts().id[1];
-	claim_.device_id = ph_device_id(host_);
 	// While another instance runs on the file, its BAT is not settled: the
 	// resume of this one will read it.
-	if (registry::held_by_other(claim_))
+	if (held_by_other)
 		return {};
 	return image_.read_map(map_, space_, error);
 }

@@ -91,7 +91,9 @@ static int ploop_unsynced_error(struct ploop_file *file)
 	struct file *filp = file->file;
 	int error = filemap_check_wb_err(ploop_data_inode(filp)->i_mapping, file->synced);
 
-	return error ? error : filemap_check_wb_err(filp->f_mapping, READ_ONCE(filp->f_wb_err));
+	if (!error)
+		error = filemap_check_wb_err(filp->f_mapping, READ_ONCE(filp->f_wb_err));
+	return ploop_result(error);
 }
 
 static void ploop_get_facts(struct ploop_file *file, struct ploop_file_facts *facts)

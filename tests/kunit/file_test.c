@@ -307,6 +307,10 @@ static void open_tells_of_an_earlier_error(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, file_check_and_advance_wb_err(file->file), -EIO);
 	KUNIT_EXPECT_EQ(test, try_open(test, path, -1, true, &facts), 0);
 	KUNIT_EXPECT_EQ(test, facts.unsynced_error, 0);
+	mapping_set_error(file->file->f_mapping, -EDQUOT);
+	KUNIT_EXPECT_EQ(test, try_open(test, path, -1, true, &facts), 0);
+	KUNIT_EXPECT_EQ(test, facts.unsynced_error, -ENOSPC);
+	KUNIT_EXPECT_EQ(test, file_check_and_advance_wb_err(file->file), -EDQUOT);
 	ph_file_close(file);
 }
 
