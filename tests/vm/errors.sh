@@ -15,7 +15,7 @@ RAW=/dev/shm/raw
 # the first MAPPED are mapped, in order. RAW has what is acknowledged.
 set_up()
 {
-	python3 -B tests/image/make_image.py make /dev/shm/i 16M --cluster 64K --data \
+	python3 -BS tests/image/make_image.py make /dev/shm/i 16M --cluster 64K --data \
 		--bat "$(seq 0 $(($1 - 1)) | awk '{ printf "%s%d:%d", sep, $1, $1 + 1; sep = "," }')"
 	qemu-img convert -f parallels -O raw /dev/shm/i "$RAW"
 	dd if=/dev/shm/i "of=$LOW" bs=64k conv=fsync 2>/dev/null
@@ -137,7 +137,7 @@ test_map_error_is_the_end_of_writing()
 	flush >/dev/null
 	mirror /dev/mapper/p "$RAW" --compare-only
 	detach p
-	python3 -B tests/image/check_image.py --in-use-ok --quiet /dev/mapper/low
+	python3 -BS tests/image/check_image.py --in-use-ok --quiet /dev/mapper/low
 	clear_mark
 	judge /dev/mapper/low "$RAW"
 }
@@ -172,7 +172,7 @@ test_fsync_above_fails()
 	detach p
 	# What an fsync has promised before is there.
 	low_works
-	python3 -B tests/image/check_image.py --in-use-ok --leak-ok --quiet /dev/mapper/low
+	python3 -BS tests/image/check_image.py --in-use-ok --leak-ok --quiet /dev/mapper/low
 	dm_create p '0 131072 ploop 7 /dev/mapper/low'
 	fsck.ext4 -fy /dev/mapper/p >/dev/null 2>&1 || (($? <= 1)) || die 'fsck.ext4'
 	mount -o ro /dev/mapper/p "$M"

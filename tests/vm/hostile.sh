@@ -5,5 +5,5 @@
 . tests/vm/lib.sh
 
 make_host_fs xfs /dev/vda /mnt/hostile
-python3 -B tests/image/hostile.py /mnt/hostile/cases 2>&1
-exec python3 -B tests/vm/hostile_tables.py /mnt/hostile/cases
+python3 -BS tests/image/hostile.py /mnt/hostile/cases 2>&1
+exec python3 -BS tests/vm/hostile_tables.py /mnt/hostile/cases

@@ -58,6 +58,10 @@ test_the_judge_sees_faults()
 	if (judge "$H/double") 2>/dev/null; then die 'a duplicate was not seen'; fi
 	truncate -s +64k "$H/i"
 	if (judge "$H/i") 2>/dev/null; then die 'a leak was not seen'; fi
+	watch_log
+	no_error_logged
+	echo '<3>I/O error, dev dm-0, sector 8 op 0x1:(WRITE)' >/dev/kmsg
+	if (no_error_logged); then die 'an error in the log was not seen'; fi
 }
 
 test_converted_by_qemu_img()

@@ -71,7 +71,7 @@ test_nowait()
 	local seed
 	device 64k 16
 	for seed in 1 2; do
-		python3 -B tests/vm/nowait.py /dev/mapper/p "$H/raw" --seed "$seed"
+		python3 -BS tests/vm/nowait.py /dev/mapper/p "$H/raw" --seed "$seed"
 	done
 	mirror /dev/mapper/p "$H/raw" --compare-only
 	detach p

@@ -12,6 +12,12 @@
 # What a driver puts before each name, so that the names of all suites differ.
 TEST_PREFIX=${TEST_PREFIX:-}
 
+# nap SECONDS: a sleep that starts no program. That takes longer than the nap, in an
+# emulated machine with a debug kernel, and whoever waits must not keep the cpu from
+# what is waited for.
+exec {tests_nap}<> <(:)
+nap() { read -rt "$1" -u "$tests_nap" || true; }
+
 tests_passed=0
 tests_failed=0
 tests_why=$(mktemp)
@@ -70,7 +76,7 @@ run_test()
 			fail "$name" "$(<"$tests_why")"
 			return
 		fi
-		sleep 0.05
+		nap 0.1
 	done
 	{ wait "$pid" || status=$?; } 2>/dev/null
 	# What a test leaves running must not meet the next one.
@@ -117,7 +123,7 @@ wait_for()
 	shift
 	until "$@"; do
 		((SECONDS - began < limit)) || return 1
-		sleep 0.1
+		nap 0.1
 	done
 }
 
@@ -133,21 +139,20 @@ dm_create()
 {
 	local name=$1 table=$2
 	shift 2
-	printf '%s\n' "$table" | dm create "$name" "$@" || return
-	dmsetup mknodes "$name" && need_block "$name"
+	dm create "$name" "$@" <<<"$table" && need_block "$name"
 }
 
 # dm_load NAME TABLE: into the inactive slot; dm_resume makes it live.
-dm_load() { printf '%s\n' "$2" | dm load "$1"; }
+dm_load() { dm load "$1" <<<"$2"; }
 
 # dm_suspend NAME [--noflush] [--nolockfs]
 dm_suspend() { dm suspend "$@"; }
 
-dm_resume() { dm resume "$@" && dmsetup mknodes "$1"; }
+dm_resume() { dm resume "$@" && need_block "$1"; }
 
 # dm_remove NAME [--force] [--deferred]; a device that was just closed may be
 # held for a moment.
-dm_remove() { dm remove --retry "$@" && dmsetup mknodes; }
+dm_remove() { dm remove --retry "$@"; }
 
 # dm_message NAME WORDS...: prints the reply, if there is one.
 dm_message() { dmsetup message "$1" 0 "${*:2}"; }
@@ -162,28 +167,48 @@ dm_status() { dmsetup status "$@"; }
 clear_away()
 {
 	local name dir
+	local -a names
 	for _ in 1 2 3; do
-		for name in $(dmsetup info -c --noheadings -o name 2>/dev/null | grep -v '^No '); do
+		devices
+		for name in "${names[@]}"; do
 			dm message "$name" 0 error_if_no_space >/dev/null 2>&1 || true
 		done
 		while read -r _ dir _; do
+			[[ $dir == /mnt/test* ]] || continue
 			timeout 20 umount "$dir" 2>/dev/null || umount -l "$dir" 2>/dev/null || true
-		done < <(grep ' /mnt/test' /proc/mounts | tac)
-		for name in $(dmsetup info -c --noheadings -o name 2>/dev/null | grep -v '^No '); do
+		done < <(tac /proc/mounts)
+		devices
+		((${#names[@]})) || break
+		for name in "${names[@]}"; do
 			timeout 20 dmsetup remove --noudevsync --noudevrules "$name" >/dev/null 2>&1 ||
 				timeout 20 dmsetup remove --force --noudevsync --noudevrules "$name" \
 					>/dev/null 2>&1 || true
 		done
-		[[ $(dmsetup info -c --noheadings -o name 2>/dev/null) == *[!\ ]* ]] || break
 	done
-	losetup -D 2>/dev/null || true
-	dmsetup mknodes >/dev/null 2>&1 || true
+	if compgen -G '/sys/block/loop*/loop' >/dev/null; then losetup -D 2>/dev/null || true; fi
+	# The nodes of those that went by themselves.
+	[[ $(echo /dev/mapper/*) == /dev/mapper/control ]] || dmsetup mknodes >/dev/null 2>&1 || true
+}
+
+# All that there are, into the caller's `names`.
+devices()
+{
+	local file
+	names=()
+	for file in /sys/block/dm-*/dm/name; do
+		[[ ! -e $file ]] || names+=("$(<"$file")")
+	done
 }
 
 # ---- images ----
 
 # header_field IMAGE OFFSET BYTES: a number of an image's header.
-header_field() { od -An -v -t "u$3" -j "$2" -N "$3" "$1" | tr -d ' '; }
+header_field()
+{
+	local number
+	read -r number < <(od -An -v -t "u$3" -j "$2" -N "$3" "$1")
+	echo "$number"
+}
 cluster_sectors() { header_field "$1" 28 4; }
 image_sectors() { header_field "$1" 36 8; }
 
@@ -223,7 +248,7 @@ event_nr() { dmsetup info -c --noheadings -o events "$1" | tr -d ' '; }
 check_image()
 {
 	local image=$1 status=0 said
-	python3 -B tests/image/check_image.py --quiet "$image" >&2 || die "check_image: $image is wrong"
+	python3 -BS tests/image/check_image.py --quiet "$image" >&2 || die "check_image: $image is wrong"
 	said=$(qemu-img check -f parallels "$image" 2>&1) || status=$?
 	((status != 0)) || return 0
 	# A block device is longer than the image on it: that alone is no fault.
@@ -269,11 +294,11 @@ recorded()
 {
 	dm_remove top
 	truncate -s $(($(image_sectors "$2") * 512)) "$1"
-	python3 -B tests/vm/log_writes.py /dev/vda "$1" $(($(cluster_sectors "$2") * 512))
+	python3 -BS tests/vm/log_writes.py /dev/vda "$1" $(($(cluster_sectors "$2") * 512))
 }
 
 # mirror DEVICE RAW [OPTIONS...]: see mirror.py
-mirror() { python3 -B tests/vm/mirror.py "$@"; }
+mirror() { python3 -BS tests/vm/mirror.py "$@"; }
 
 # ---- host file systems ----
 
@@ -301,34 +326,9 @@ make_host_fs()
 	mount -t "$type" -o "${HOST_FS_OPTIONS:-defaults}" "$what" "$where"
 }
 
-# fill_fs MOUNTPOINT: takes all free space, what is reserved for root included.
-# Allocation takes the bulk of it, writing the rest; a file system that frees
-# some at a commit is filled again.
-fill_fs()
-{
-	local where=$1 size unit free
-	# A name that an earlier call has taken would free what that one took.
-	local n=${EPOCHREALTIME/[.,]/}
-	unit=$(stat -f -c %S "$where")
-	for _ in 1 2 3; do
-		free=$(stat -f -c %f "$where")
-		size=$((free * unit))
-		while ((size >= 1048576)); do
-			fallocate -l "$size" "$where/.fill-$n" 2>/dev/null || size=$((size / 2))
-			n=$((n + 1))
-		done
-		while dd if=/dev/zero "of=$where/.fill-$n" bs=4096 count=4096 2>/dev/null; do
-			n=$((n + 1))
-		done
-		n=$((n + 1))
-		sync -f "$where"
-		(($(stat -f -c %f "$where") != free)) || break
-	done
-	# Without this the test would prove nothing.
-	if dd if=/dev/zero "of=$where/.fill-$n" bs=65536 count=1 conv=fsync 2>/dev/null; then
-		die "fill_fs: $where still has room"
-	fi
-}
+# fill_fs MOUNTPOINT: takes all free space, what is reserved for root included. With
+# more words see fill.py.
+fill_fs() { python3 -BS tests/vm/fill.py "$@"; }
 
 # free_fs MOUNTPOINT: gives back what fill_fs took.
 free_fs() { rm -f "$1"/.fill-* && sync -f "$1"; }

@@ -74,7 +74,7 @@ write()
 {
 	count=$1
 	rm -f "$SAYS"
-	python3 -B tests/vm/parked.py /dev/mapper/p "$RAW" "$SAYS" --writes "$1" --cluster "$CLUSTER" \
+	python3 -BS tests/vm/parked.py /dev/mapper/p "$RAW" "$SAYS" --writes "$1" --cluster "$CLUSTER" \
 		--first "$2" "${@:3}" &
 	writer=$!
 }
@@ -266,7 +266,7 @@ test_swap_noflush()
 			swap_table "$table"
 			parked "after swap $((n + i)): "
 		done
-		python3 -B tests/vm/dm.py swap p "$table" --times $((each - 2)) --limit $((30 * SLOW))
+		python3 -BS tests/vm/dm.py swap p "$table" --times $((each - 2)) --limit $((30 * SLOW))
 		still_waiting
 		(($(field p enospc_events) > n + each)) || die "enospc_events=$(field p enospc_events)"
 		free_host
@@ -447,7 +447,7 @@ test_remove_force()
 		((i % 2)) || dm_remove p
 		wait_for 10 is_gone p || die "p is still there after remove $i"
 	done
-	python3 -B tests/vm/dm.py remove p "$table" --times $((MANY - 4)) --limit $((5 * SLOW)) \
+	python3 -BS tests/vm/dm.py remove p "$table" --times $((MANY - 4)) --limit $((5 * SLOW)) \
 		--says "$SAYS" --hold "$HOLD"
 	wait "$writer"
 	free_host
@@ -488,7 +488,7 @@ durable_now()
 	local copy=/dev/shm/copy
 	dd if="$HOST/i" of="$copy" bs=1M ${1:+"iflag=$1"} conv=sparse 2>/dev/null
 	truncate -s "$(stat -c %s "$HOST/i")" "$copy"
-	python3 -B tests/image/check_image.py --in-use-ok --leak-ok --quiet "$copy" || die 'check_image'
+	python3 -BS tests/image/check_image.py --in-use-ok --leak-ok --quiet "$copy" || die 'check_image'
 	attach q "$copy"
 	mkdir -p "$M-copy"
 	mount /dev/mapper/q "$M-copy"
@@ -500,33 +500,30 @@ durable_now()
 
 verify_notes()
 {
-	python3 -B tests/vm/rounds.py verify "$1" "$notes" >"$notes/said" 2>&1 || die "$(<"$notes/said")"
+	python3 -BS tests/vm/rounds.py verify "$1" "$notes" >"$notes/said" 2>&1 || die "$(<"$notes/said")"
 }
 
 # Of each writer, and durable.
 three_records() { [[ $(cat "$notes"/[0-7] 2>/dev/null) == 33333333 ]]; }
 
-# fill_with_map_to_write FILL: no space, and behind the file system new clusters that
-# are not in the map's file yet: the next flush has to put them there. By itself the
-# target does so after five seconds, so that is tried with the little that is left.
+# No space, and behind the file system new clusters that are not in the map's file
+# yet: the next flush has to put them there. By itself the target does so after five
+# seconds, so that is tried with the little that is left.
 fill_with_map_to_write()
 {
 	local mib
 	for mib in 80 84 88 92; do fallocate -l 8M "$HOST/spare-$mib"; done
-	"$1" "$HOST"
+	fill_fs "$HOST"
 	for mib in 80 84 88 92; do
-		rm "$HOST/spare-$mib"
-		sync -f "$HOST"
-		dd if=/dev/urandom of=/dev/mapper/p bs=1M "seek=$mib" count=4 oflag=direct conv=notrunc 2>/dev/null
-		"$1" "$HOST"
+		fill_fs "$HOST" --spare "$HOST/spare-$mib" --device /dev/mapper/p --at "$mib"
 		(($(field p dirty_bat_pages) == 0)) || return 0
 	done
 	die "nothing to commit: $(dm_status p --noflush)"
 }
 
-# fsync_above FILL FREE [FLAG]: the host is filled and freed so, and its image read with
-# that flag of dd's. With a timeout, an outage is an error for the file system above: it
-# may fail as it likes, but what an fsync has promised is there, at once and for good.
+# fsync_above [FLAG]: the image on the host is read with that flag of dd's. With a
+# timeout, an outage is an error for the file system above: it may fail as it likes, but
+# what an fsync has promised is there, at once and for good.
 fsync_above()
 {
 	local notes=/dev/shm/notes budget=/dev/shm/budget writers
@@ -539,11 +536,12 @@ fsync_above()
 	rm -rf "$notes"
 	mkdir "$notes"
 	echo 3 >"$budget"
-	python3 -B tests/vm/rounds.py write "$M" "$notes" --budget "$budget" &
+	python3 -BS tests/vm/rounds.py write "$M" "$notes" --budget "$budget" &
 	writers=$!
 	wait_for $((30 * SLOW)) three_records || die "not three of each: $(cat "$notes"/[0-7])"
-	fill_with_map_to_write "$1"
-	echo 1000 >"$budget"
+	fill_with_map_to_write
+	echo 1000 >"$budget.new"
+	mv "$budget.new" "$budget"
 	wait_for $((60 * SLOW)) not_running "$writers" || die "fsync hangs: $(dm_status p --noflush)"
 	wait "$writers"
 	[[ $(cat "$notes"/error-* | sort -u | paste -sd' ') =~ ^((EIO|ENOSPC|EROFS) ?)+$ ]] ||
@@ -551,9 +549,9 @@ fsync_above()
 	(($(find "$notes" -name 'error-*' | wc -l) == 8)) || die 'not all have an error'
 	grep -qE 'EIO|ENOSPC' "$notes"/error-*
 	echo "# $(dm_status p --noflush)"
-	durable_now ${3:+"$3"}
+	durable_now "$@"
 	timeout $((60 * SLOW)) umount "$M" || die "umount: status $?"
-	"$2" "$HOST"
+	free_fs "$HOST"
 	detach p
 	check_image "$HOST/i"
 	attach p "$HOST/i"
@@ -568,14 +566,14 @@ fsync_above()
 test_fsync_above()
 {
 	make_host_fs tmpfs 80M "$HOST"
-	fsync_above fill_host free_host
+	fsync_above
 }
 
 # Here the map needs space, too: it may be a commit that fails, and the flush with it.
 test_fsync_above_btrfs()
 {
 	make_host_fs btrfs /dev/vdb "$HOST"
-	fsync_above fill_fs free_fs direct
+	fsync_above direct
 }
 
 # ---- before it happens ----

@@ -17,4 +17,4 @@ mkdir -p /mnt/above
 mount -o discard /dev/mapper/p /mnt/above
 mkdir /mnt/above/records
 sync
-python3 -B tests/vm/powercut.py write /mnt/above/records /run/share/acks log
+python3 -BS tests/vm/powercut.py write /mnt/above/records /run/share/acks log

@@ -16,10 +16,10 @@ survives()
 	modprobe ext4
 	mkdir -p "$HOST" "$M"
 	mount -t ext4 "/dev/$1" "$HOST"
-	python3 -B tests/image/check_image.py --quiet --in-use-ok --leak-ok "$image" || die 'check_image'
+	python3 -BS tests/image/check_image.py --quiet --in-use-ok --leak-ok "$image" || die 'check_image'
 	attach p "$image"
 	mount /dev/mapper/p "$M"
-	python3 -B tests/vm/powercut.py judge "$M/records" "$2" || die "a record is lost"
+	python3 -BS tests/vm/powercut.py judge "$M/records" "$2" || die "a record is lost"
 	if [[ ${3:-} ]]; then return; fi
 	umount "$M"
 	fsck.ext4 -fn /dev/mapper/p >/dev/null 2>&1 || die 'fsck.ext4'

@@ -15,7 +15,7 @@ prepare() { make_host_fs "${VERIFY_HOST:-ext4}" /dev/vda "$H"; }
 # By one process: starting several for each swap takes longer than the swap.
 swap_tables()
 {
-	python3 -B tests/vm/dm.py keep-swapping p "$1" --stop "$H/stop" >"$H/swaps" ||
+	python3 -BS tests/vm/dm.py keep-swapping p "$1" --stop "$H/stop" >"$H/swaps" ||
 		echo 'a table swap' >"$H/stop"
 }
 
