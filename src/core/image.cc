@@ -62,11 +62,11 @@ Status Image::open(const DeltaName &name, bool write, Text &error)
 	return {};
 }
 
-Status Image::check_earlier_writes(const DeltaName &name, bool held_by_other, Text &error) const
+Status Image::check_earlier_writes(const DeltaName &name, bool repeated, Text &error) const
 {
 	const Status status = Status::from(facts_.unsynced_error);
 
-	if (status.ok() || (held_by_other && status.no_space()))
+	if (status.ok() || (repeated && status.no_space()))
 		return {};
 	about(name, error) << ": an earlier write to it failed, error " << status.code()
 			   << "; check it, sync it, and try again";

@@ -25,9 +25,9 @@ public:
 	// Opens the delta. @write: the table is writable.
 	Status open(const DeltaName &name, bool write, Text &error);
 	// For a writable table: refuses a file whose next sync would tell of a write before our
-	// time, because that sync would be ours. One that met no space is no loss while another
-	// instance holds the file (@held_by_other): that instance repeats it.
-	Status check_earlier_writes(const DeltaName &name, bool held_by_other, Text &error) const;
+	// time, because that sync would be ours. One that met no space is no loss while an
+	// instance is at work that repeats it (@repeated).
+	Status check_earlier_writes(const DeltaName &name, bool repeated, Text &error) const;
 	// Reads and checks the header. May be called again, when it may have changed.
 	Status read_header(Geometry geometry, uint64_t sectors, Text &error);
 	// Reads the whole BAT into @map and @space, checking every entry.

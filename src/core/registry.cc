@@ -111,4 +111,12 @@ bool held_by_other(const FileClaim &claim)
 	return other_holder(claim) != nullptr;
 }
 
+bool held_by_predecessor(const FileClaim &claim)
+{
+	RegistryLock lock;
+	const FileClaim *other = other_holder(claim);
+
+	return other != nullptr && other->device_id == claim.device_id && other->writes;
+}
+
 } // namespace ploop::registry

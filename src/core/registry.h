@@ -28,6 +28,7 @@ struct DeviceShared {
 struct FileClaim {
 	uint64_t file_id[2] = {};
 	uint64_t device_id = 0;
+	bool writes = false; // its table may write
 	bool held = false;   // running, or suspended with changes unwritten or lost
 	Unwritten unwritten; // those
 	bool lost = false;   // suspended, and changes of the map could not be written for ever
@@ -60,6 +61,8 @@ bool hold(FileClaim &claim);
 void release(FileClaim &claim);
 // Does another instance hold this file?
 bool held_by_other(const FileClaim &claim);
+// One of the same device, whose table may write?
+bool held_by_predecessor(const FileClaim &claim);
 
 } // namespace registry
 

@@ -43,9 +43,10 @@ Status Target::construct(const ploop_table &table, unsigned int argc, char **arg
 	claim_.file_id[0] = image_.facts().id[0];
 	claim_.file_id[1] = image_.facts().id[1];
 	claim_.device_id = ph_device_id(host_);
-	const bool held_by_other = registry::held_by_other(claim_);
+	claim_.writes = !read_only_;
 	if (!read_only_)
-		PLOOP_TRY(image_.check_earlier_writes(name, held_by_other, error));
+		PLOOP_TRY(image_.check_earlier_writes(name, registry::held_by_predecessor(claim_),
+						      error));
 	PLOOP_TRY(image_.read_header(geometry_, virtual_sectors_, error));
 	if (const Status status = create_parts(); !status.ok()) {
 		const uint64_t clusters = geometry_.clusters_for_sectors(virtual_sectors_);
@@ -62,7 +63,7 @@ Status Target::construct(const ploop_table &table, unsigned int argc, char **arg
 	}
 	// While another instance runs on the file, its BAT is not settled: the
 	// resume of this one will read it.
-	if (held_by_other)
+	if (registry::held_by_other(claim_))
 		return {};
 	return image_.read_map(map_, space_, error);
 }
@@ -153,6 +154,8 @@ Status Target::start(Text &error)
 			return Status::error(kEROFS);
 		}
 		PLOOP_TRY(write_unwritten(error));
+	} else if (!read_only_) {
+		PLOOP_TRY(hear_of_earlier_writes(error));
 	}
 	PLOOP_TRY(image_.read_header(geometry_, virtual_sectors_, error));
 	if (image_.bat_clusters() + 2 * uint64_t{image_.header().entries} > space_.limit()) {
@@ -164,12 +167,32 @@ Status Target::start(Text &error)
 	return read_only_ ? Status() : mark_in_use(error);
 }
 
+// The file tells an error of writeback to the next sync, also to ours. Here it may be one
+// that the instance before this one met, for want of space, and wrote again.
+Status Target::hear_of_earlier_writes(Text &error)
+{
+	WaitedOperation sync(host_);
+
+	if (!sync.exists()) {
+		error << "no memory";
+		return Status::error(kENOMEM);
+	}
+	const Status status = Status::from(sync.run(PLOOP_OP_SYNC, image_.file(), 0, 0));
+	if (status.ok() || status.no_space())
+		return {};
+	error << "an earlier write to the image failed; check it, and resume again";
+	return status;
+}
+
 // What the last suspend could not write is written first: it is newer than what
 // is on disk. If that fails, it is kept, and the next resume tries again.
 Status Target::write_unwritten(Text &error)
 {
-	const Status status = claim_.unwritten.write(host_, image_.file(), Image::kLevel);
+	Status status = claim_.unwritten.write(host_, image_.file(), Image::kLevel);
 
+	// The first time it may be told of what the instance before this one met.
+	if (status.no_space())
+		status = claim_.unwritten.write(host_, image_.file(), Image::kLevel);
 	if (status.no_space() || status.code() == -kENOMEM) {
 		error << "no space or memory to write the map; free some and resume again";
 		return status;

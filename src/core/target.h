@@ -164,6 +164,7 @@ private:
 	void publish_counters();
 	Status create_parts();
 	Status start(Text &error);
+	Status hear_of_earlier_writes(Text &error);
 	Status write_unwritten(Text &error);
 	Status mark_in_use(Text &error);
 	bool quiet() const;

@@ -623,6 +623,63 @@ TEST(Errors, AnEarlierWriteWithoutSpaceIsNoLossWhileItsInstanceRuns)
 	}
 }
 
+// A table that only reads repeats nothing, and neither does one of another device.
+TEST(Errors, AnEarlierWriteWithoutSpaceIsALossBesideAReader)
+{
+	for (const bool other_device : {false, true}) {
+		Rig rig;
+		ASSERT_EQ(rig.device.create("6 /img", rig.sectors, !other_device), 0);
+		ASSERT_EQ(rig.device.resume(), 0);
+		rig.file.facts.unsynced_error = -ENOSPC;
+		Device other(rig.world, "dm-1");
+		EXPECT_EQ(other_device ? other.create("6 /img", rig.sectors)
+				       : rig.device.load("6 /img", rig.sectors),
+			  -ENOSPC);
+		other.remove();
+		rig.stop();
+	}
+}
+
+// What the instance before met, and wrote again, is told to the first sync of the next one.
+TEST(Errors, WhatIsToldOfEarlierWritesIsNoOutage)
+{
+	for (const bool unwritten : {false, true}) {
+		Rig rig;
+		if (unwritten) {
+			rig.start_and_suspend_unwritten();
+		} else {
+			rig.start();
+			rig.write(0, 8);
+			EXPECT_EQ(rig.device.suspend(), 0);
+		}
+		EXPECT_EQ(rig.device.load("6 /img", rig.sectors), 0);
+		rig.free_space();
+		const uint64_t events = rig.field("enospc_events");
+		rig.world.fail_nth({.calls = call_of(PLOOP_OP_SYNC), .error = -ENOSPC});
+		EXPECT_EQ(rig.device.resume(unwritten), 0);
+		EXPECT_EQ(rig.device.flush(), 0);
+		EXPECT_EQ(rig.field("enospc_events"), events);
+		rig.io.read(0, 64);
+		rig.io.wait_all();
+		rig.stop();
+		EXPECT_EQ(rig.io.problem, "");
+		EXPECT_EQ(rig.report().text(), "");
+	}
+}
+
+TEST(Errors, AnotherErrorOfEarlierWritesIsTheResumes)
+{
+	Rig rig;
+	rig.start();
+	EXPECT_EQ(rig.device.suspend(), 0);
+	rig.world.fail_nth({.calls = call_of(PLOOP_OP_SYNC)});
+	EXPECT_EQ(rig.device.resume(), -EIO);
+	EXPECT_EQ(rig.device.resume(), 0);
+	rig.write(0, 8);
+	rig.stop();
+	EXPECT_EQ(rig.io.problem, "");
+}
+
 TEST(Errors, ATextAboutADeltaNamesWhatIsNotThereOrNotForUs)
 {
 	Rig rig;
