@@ -39,7 +39,8 @@ locked-module:
 # Who did not build the kernel has no key to sign with, and signing complains about that.
 signing-key = $(shell sed -n 's/^CONFIG_MODULE_SIG_KEY="*\([^"]*\)"*/\1/p' \
 	$(KDIR)/include/config/auto.conf)
-unsigned = $(if $(wildcard $(signing-key) $(KDIR)/$(signing-key)),,CONFIG_MODULE_SIG_ALL=)
+have-key = $(filter pkcs11:%,$(signing-key)) $(wildcard $(signing-key) $(KDIR)/$(signing-key))
+unsigned = $(if $(strip $(have-key)),,CONFIG_MODULE_SIG_ALL=)
 
 ## make install [INSTALL_MOD_PATH=<root>]: the module into the kernel's tree of modules
 install: module

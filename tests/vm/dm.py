@@ -25,7 +25,7 @@ import time
 # DM_SUSPEND_FLAG, DM_SKIP_LOCKFS_FLAG, DM_NOFLUSH_FLAG and DM_DEFERRED_REMOVE
 HEADER = struct.Struct("=3I I I I i I I I Q 128s 129s 7s")
 TARGET = struct.Struct("=Q Q i I 16s")
-CREATE, REMOVE, SUSPEND, INFO, LOAD, STATUS = 3, 4, 6, 7, 9, 12
+CREATE, REMOVE, SUSPEND, INFO, LOAD, STATUS, MESSAGE = 3, 4, 6, 7, 9, 12, 14
 IS_SUSPEND, SKIP_LOCKFS, NOFLUSH, DEFERRED = 1 << 1, 1 << 10, 1 << 11, 1 << 17
 ROOM = 16384
 REMOVAL = 5  # seconds that the commands of a removal may take
@@ -57,6 +57,10 @@ class Device:
 
     def resume(self, flags=NOFLUSH):
         self.ioctl(SUSPEND, flags)
+
+    def message(self, text):
+        """To the target at sector 0, as struct dm_target_msg."""
+        self.ioctl(MESSAGE, data=struct.pack("=Q", 0) + text.encode() + b"\0")
 
     def create(self):
         device = HEADER.unpack_from(self.ioctl(CREATE))[10]

@@ -87,7 +87,8 @@ def write_16_mib(fd, size):
 
 
 def write_durably(fd):
-    os.write(fd, bytes(65536))
+    if os.write(fd, bytes(65536)) < 65536:
+        raise OSError(errno.ENOSPC, "a short write")
     os.fsync(fd)
 
 

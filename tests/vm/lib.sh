@@ -168,8 +168,8 @@ clear_away()
 {
 	local name dir
 	local -a names
+	devices
 	for _ in 1 2 3; do
-		devices
 		for name in "${names[@]}"; do
 			dm message "$name" 0 error_if_no_space >/dev/null 2>&1 || true
 		done
@@ -177,27 +177,23 @@ clear_away()
 			[[ $dir == /mnt/test* ]] || continue
 			timeout 20 umount "$dir" 2>/dev/null || umount -l "$dir" 2>/dev/null || true
 		done < <(tac /proc/mounts)
-		devices
 		((${#names[@]})) || break
 		for name in "${names[@]}"; do
 			timeout 20 dmsetup remove --noudevsync --noudevrules "$name" >/dev/null 2>&1 ||
 				timeout 20 dmsetup remove --force --noudevsync --noudevrules "$name" \
 					>/dev/null 2>&1 || true
 		done
+		devices
 	done
 	if compgen -G '/sys/block/loop*/loop' >/dev/null; then losetup -D 2>/dev/null || true; fi
 	# The nodes of those that went by themselves.
 	[[ $(echo /dev/mapper/*) == /dev/mapper/control ]] || dmsetup mknodes >/dev/null 2>&1 || true
 }
 
-# All that there are, into the caller's `names`.
+# All that there are, into the caller's `names`; also those without a table.
 devices()
 {
-	local file
-	names=()
-	for file in /sys/block/dm-*/dm/name; do
-		[[ ! -e $file ]] || names+=("$(<"$file")")
-	done
+	mapfile -t names < <(dmsetup info -c --noheadings -o name 2>/dev/null | grep -v '^No ')
 }
 
 # ---- images ----

@@ -88,14 +88,14 @@ take_down()
 	no_error_logged
 }
 
-# behind read|write: some of the mapped data behind the file system, within 2 s.
+# behind read|write: some of the mapped data behind the file system, within 2 s (debug: 10).
 behind()
 {
 	local -a where=("of=/dev/mapper/top" "seek=$((BEHIND_MB * 256))" "if=/dev/urandom")
 	if [[ $1 == read ]]; then where=("if=/dev/mapper/top" "skip=$((BEHIND_MB * 256))" "of=/dev/null"); fi
 	local flag=oflag
 	if [[ $1 == read ]]; then flag=iflag; fi
-	timeout 2 dd "${where[@]}" bs=4k count=8 "$flag=direct" conv=notrunc 2>/dev/null ||
+	timeout $((LONG / 15)) dd "${where[@]}" bs=4k count=8 "$flag=direct" conv=notrunc 2>/dev/null ||
 		die "$1 of mapped data waits"
 }
 
@@ -120,7 +120,7 @@ story()
 	behind read
 	# A file system that copies on write has no space for an overwrite either.
 	[[ $1 == btrfs ]] || behind write
-	cmp -n 65536 <(timeout 2 dd "if=$M/old" bs=64k count=1 iflag=direct 2>/dev/null) "$M/old"
+	cmp -n 65536 <(timeout $((LONG / 15)) dd "if=$M/old" bs=64k count=1 iflag=direct 2>/dev/null) "$M/old"
 	kill -0 "$writer" || die 'the writer did not wait'
 	free_fs "$HOST"
 	writer_finishes "$LONG"
@@ -142,7 +142,7 @@ test_retry_at_once()
 	sleep 1
 	kill -0 "$writer" || die 'it did not wait for the timer'
 	dm_message p retry_enospc
-	writer_finishes 5
+	writer_finishes $((LONG / 6))
 	take_down
 }
 

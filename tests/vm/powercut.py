@@ -7,14 +7,16 @@
   cut LOG DISK SEED MODE  makes DISK (a new file) as it may be when the power fails at some moment
                           after the first acknowledged record: all up to the last flush before it,
                           and of what the volatile cache had, MODE: `dropped`, `kept` or `some`.
-                          Prints the last acknowledged record.
+                          `dropped` is at once when a record is acknowledged: then a flush that
+                          ended too early shows. Prints the last acknowledged record.
   judge DIR LAST          every record up to LAST is there and right
 """
+import argparse
 import os
 import random
-import subprocess
 import sys
 
+from dm import Device
 from log_writes import FLUSH, FUA, Log
 
 
@@ -26,6 +28,7 @@ def record(number):
 
 def write(directory, acks, device):
     numbers = random.Random()
+    log = Device(argparse.Namespace(name=device))
     with open(acks, "a", encoding="ascii") as told:
         dirfd = os.open(directory, os.O_RDONLY)
         number = 0
@@ -36,8 +39,8 @@ def write(directory, acks, device):
             os.fsync(fd)
             os.close(fd)
             os.fsync(dirfd)
-            subprocess.run(["dmsetup", "message", device, "0", "mark", f"ack-{number}"],
-                           check=True)
+            # Without a program to start: nothing may become durable meanwhile by itself.
+            log.message(f"mark ack-{number}")
             told.write(f"{number}\n")
             told.flush()
             os.fsync(told.fileno())
@@ -51,7 +54,10 @@ def cut(log_path, disk_path, seed, mode):
     source = random.Random(seed)
     if not log.acks:
         sys.exit("nothing was acknowledged")
-    moment = source.randrange(min(log.acks), len(log.entries))
+    if mode == "dropped":
+        moment = source.choice(list(log.acks))
+    else:
+        moment = source.randrange(min(log.acks), len(log.entries))
     flush = max(i for i in range(moment + 1) if log.entries[i][0] & FLUSH)
     end = next((i for i in range(flush + 1, len(log.entries)) if log.entries[i][0] & FLUSH),
                len(log.entries))

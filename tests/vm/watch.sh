@@ -48,7 +48,7 @@ out_of_space()
 	# A tmpfs has no reserve and frees nothing later: it is full at once.
 	head -c 1G /dev/zero >"$HOST/.fill-0" 2>/dev/null || true
 	dd if=/dev/urandom "of=/dev/mapper/$1" bs=64k count=1 oflag=direct 2>/dev/null &
-	until [[ $(dmsetup status "$1") == *mode=nospace* ]]; do nap 0.1; done
+	until [[ $(dmsetup status "$1") == *mode=nospace* ]]; do sleep 0.1; done
 }
 # What a wrapper runs has none of the functions here.
 OUT_OF_SPACE="HOST=$HOST; $(declare -f out_of_space)"
