@@ -19,6 +19,19 @@ bool has_signature(const Header &header, const char *signature)
 	return true;
 }
 
+// Bytes that nobody vouches for go to a log: only what can be read is shown.
+Status refuse_signature(const Header &header, Text &error)
+{
+	char shown[sizeof(header.signature) + 1] = {};
+
+	for (unsigned int i = 0; i < sizeof(header.signature); i++) {
+		const char c = header.signature[i];
+		shown[i] = c > ' ' && c <= '~' ? c : '.';
+	}
+	error << "signature is " << shown << ", not " << kSignatureV2 << ": not a ploop image";
+	return Status::error(kEOPNOTSUPP);
+}
+
 Status check_identity(const Header &header, Text &error)
 {
 	if (has_signature(header, kSignatureV1)) {
@@ -26,10 +39,8 @@ Status check_identity(const Header &header, Text &error)
 		      << " (version 1): convert the image to version 2 first";
 		return Status::error(kEOPNOTSUPP);
 	}
-	if (!has_signature(header, kSignatureV2)) {
-		error << "signature is not " << kSignatureV2 << ": not a ploop image";
-		return Status::error(kEOPNOTSUPP);
-	}
+	if (!has_signature(header, kSignatureV2))
+		return refuse_signature(header, error);
 	if (header.type != kTypeExpandable) {
 		error << "type is " << header.type << "; only 2 (expandable) is served";
 		return Status::error(kEINVAL);

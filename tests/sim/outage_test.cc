@@ -203,6 +203,7 @@ TEST(Outage, ZeroesThatAskForSpaceParkAndOthersDoNot)
 	rig.stop_in_order();
 }
 
+// To the core it is the same error; that the host makes it so is shown by KUnit.
 TEST(Outage, AQuotaIsLikeAFullDisk)
 {
 	Rig rig;

@@ -85,7 +85,9 @@ TEST(Format, Signature)
 	c.bad(kEOPNOTSUPP, {"signature", "WithoutFreeSpace", "version 1"});
 	// What is not text must not get into the text.
 	memset(c.header.signature, 0xff, 16);
-	c.bad(kEOPNOTSUPP, {"signature"});
+	c.bad(kEOPNOTSUPP, {"signature is ................, not WithouFreSpacExt"});
+	memcpy(c.header.signature, "QFI\xfb\n 1234567890", 16);
+	c.bad(kEOPNOTSUPP, {"signature is QFI...1234567890, not WithouFreSpacExt"});
 }
 
 TEST(Format, Type)

@@ -175,6 +175,7 @@ test_fsync_above_fails()
 	python3 -BS tests/image/check_image.py --in-use-ok --leak-ok --quiet /dev/mapper/low
 	dm_create p '0 131072 ploop 7 /dev/mapper/low'
 	fsck.ext4 -fy /dev/mapper/p >/dev/null 2>&1 || (($? <= 1)) || die 'fsck.ext4'
+	fsck.ext4 -fn /dev/mapper/p >/dev/null 2>&1 || die 'fsck.ext4 again'
 	mount -o ro /dev/mapper/p "$M"
 	[[ $(sha256sum <"$M/old") == "$checksum" ]] || die 'what was durable differs'
 	umount "$M"

@@ -34,7 +34,7 @@ test_every_cluster_size()
 			qemu-io -f "${file% *}" -c 'write -P 1 0 64k' -c "write -P 2 $((cluster - 512)) 1k" \
 				-c "write -P 3 $end 4k" "${file#* }" >/dev/null
 		done
-		write_and_judge "$H/i" "$H/raw" 20 --seed "$log" --longest $((1 << 20)) --discard
+		write_and_judge "$H/i" "$H/raw" 20 --seed "$log" --longest $((1 << 20)) --discard --whole
 		rm "$H/i" "$H/raw"
 	done
 }
@@ -280,6 +280,8 @@ test_text_of_status()
 	[[ $(dmsetup table p) == '0 16384 ploop 1 v2 2048 o' ]] || die "$(dmsetup table p)"
 	[[ $(dm_message p get_img_name 0) == "$H/i" ]] || die "$(dm_message p get_img_name 0)"
 	[[ -z $(dm_message p get_event) ]]
+	# Somebody has not closed the image.
+	[[ $(header_field "$H/i" 44 4) == $((0x746F6E59)) ]] || die 'no in-use mark'
 	if dm_message p no_such_message 2>/dev/null; then die 'an unknown message'; fi
 	dm_message p enospc_retry_ms 250
 	field_is p retry_ms 250

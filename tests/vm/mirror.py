@@ -117,7 +117,24 @@ class Mirror:
             self.random.choice(kinds)(*self.some_range())
             if self.random.randrange(10) == 0:
                 os.fsync(self.device)
+        if self.args.whole:
+            self.whole_cluster()
         self.compare("after")
+
+    def whole_cluster(self):
+        """The last one: written, unmapped, written in part, which must not bring back what it
+        had, zeroed, and unmapped by half, which does nothing."""
+        cluster = self.args.cluster
+        start = (self.size // cluster - 1) * cluster
+        for pos in range(start, start + cluster, PIECE):
+            self.write(pos, min(PIECE, start + cluster - pos))
+        os.fsync(self.device)
+        self.discard(start, cluster)
+        self.write(start + cluster // 2 - SECTOR, 3 * SECTOR)
+        self.compare("after the unmapping")
+        self.zero(start, cluster)
+        self.write(start, min(PIECE, cluster // 8))
+        self.discard(start, cluster // 2)
 
 
 def main():
@@ -130,6 +147,7 @@ def main():
     parser.add_argument("--longest", type=int, default=1 << 20, help="bytes of an operation")
     parser.add_argument("--off", type=int, default=0, help="sectors before the device's first")
     parser.add_argument("--discard", action="store_true")
+    parser.add_argument("--whole", action="store_true", help="of a cluster, at last")
     parser.add_argument("--compare-only", action="store_true")
     Mirror(parser.parse_args()).run()
 

@@ -216,6 +216,7 @@ test_remove_force()
 	check_image "$IMAGE"
 	attach p "$IMAGE"
 	fsck.ext4 -fy /dev/mapper/p >/dev/null 2>&1 || (($? <= 1)) || die 'fsck.ext4'
+	fsck.ext4 -fn /dev/mapper/p >/dev/null 2>&1 || die 'fsck.ext4 again'
 	mount -o ro /dev/mapper/p "$M"
 	[[ $(sha256sum <"$M/old") == "$checksum" ]] || die 'what was durable differs'
 	umount "$M"

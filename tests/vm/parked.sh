@@ -324,6 +324,7 @@ test_resume_fails()
 	dm resume p --noflush
 	parked
 	detach q
+	check_image "$HOST/j"
 	free_host
 	end $((10 * SLOW)) ok
 	take_down
@@ -556,6 +557,7 @@ fsync_above()
 	check_image "$HOST/i"
 	attach p "$HOST/i"
 	fsck.ext4 -fy /dev/mapper/p >/dev/null 2>&1 || (($? <= 1)) || die 'fsck.ext4'
+	fsck.ext4 -fn /dev/mapper/p >/dev/null 2>&1 || die 'fsck.ext4 again'
 	mount -o ro /dev/mapper/p "$M"
 	verify_notes "$M"
 	umount "$M"

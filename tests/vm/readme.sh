@@ -52,7 +52,7 @@ test_load()
 	rmmod dm_ploop
 	block 3 'make install'
 	[[ -d /sys/module/dm_ploop ]]
-	modinfo -F filename dm-ploop | grep -E "^/lib/modules/$(uname -r)/(extra|updates)/"
+	[[ $(modinfo -F filename dm-ploop) == "/lib/modules/$(uname -r)/"*/dm-ploop.ko* ]]
 }
 
 test_attach()
@@ -95,6 +95,7 @@ test_use()
 	block 10 umount
 	block 11 --readonly
 	[[ $(blockdev --getro /dev/mapper/disk) == 1 ]]
+	fsck.ext4 -fn /dev/mapper/disk >/dev/null 2>&1 || die 'fsck.ext4'
 	dmsetup remove disk
 	judge /srv/disk.hds
 }
