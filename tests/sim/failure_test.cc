@@ -3,16 +3,11 @@
 // crashes, leaks or hangs, no request ends twice, and what was promised holds.
 #include <gtest/gtest.h>
 
-#include "sim/fixture.h"
+#include "sim/scenarios.h"
 
 namespace sim {
 
 namespace {
-
-constexpr uint64_t kSpan = 64 * 16;
-// Bits that nobody knows, in a field that is not the kernel's (invariant 6).
-constexpr uint64_t kFlagsOffset = 52;
-const std::vector<uint8_t> kForeignFlags = {0, 0, 0x5A, 0xA5};
 
 // Is every sector of the cluster there? The writers of these tests write all of
 // it, and never zeros.
@@ -28,24 +23,22 @@ bool all_there(const Image &image, uint32_t cluster)
 	return true;
 }
 
-// The whole life of a device, under one fault. Errors are allowed anywhere;
-// wrong data, a broken image or a hang is not.
-uint64_t live(uint64_t seed, const Fault &fault)
+// A scenario, from the constructor on, under one fault. Errors are allowed anywhere;
+// wrong data, a broken image or a hang is not. Tells how often the fault fired.
+uint64_t live(uint64_t seed, Scenario scenario, const Fault &fault)
 {
 	Rig rig(seed);
 	rig.world.disk.capacity = 64ull << 20;
 	rig.file.poke(kFlagsOffset, kForeignFlags);
 	const Fault &planted = rig.world.fail_nth(fault);
 	if (rig.device.create("6 /img", rig.sectors) == 0) {
-		rig.random_load(40, 10);
-		rig.io.flush();
-		rig.io.wait_all();
-		if (rig.device.suspend() == 0 && rig.device.resume() == 0)
-			rig.random_load(20, 10);
+		// Nothing but the fault makes it end before its time.
+		EXPECT_TRUE(scenario(rig) || planted.fired);
 		if (!rig.device.suspended())
 			rig.io.wait_all();
 	}
 	rig.stop();
+	rig.io.wait_all(); // fails if the removal has left a request behind
 	const uint64_t fired = planted.fired;
 	const ImageReport report = rig.report();
 	EXPECT_TRUE(report.ok()) << report.text();
@@ -66,52 +59,83 @@ uint64_t live(uint64_t seed, const Fault &fault)
 	return fired;
 }
 
-// Each scenario runs again and again, with its 1st, 2nd, ... call failing, until
-// it ends before the fault is due.
-void sweep(uint32_t calls, int error, uint64_t short_bytes = 0)
+// The scenario runs again and again, with its 1st, 2nd, ... call failing, until it ends
+// before the fault is due. If that is within @least calls, the fault does not reach what
+// it is for.
+void sweep_one(uint64_t seed, Scenario scenario, Fault fault, uint64_t least)
 {
-	for (uint64_t seed = 1; seed <= 3; seed++) {
-		uint64_t fired = 1;
-		for (uint64_t n = 1; fired != 0; n++) {
-			SCOPED_TRACE("seed " + std::to_string(seed) + ", call " +
-				     std::to_string(n));
-			Fault fault;
-			fault.calls = calls;
-			fault.nth = n;
-			fault.error = error;
-			fault.short_bytes = short_bytes;
-			fired = live(seed, fault);
-			if (testing::Test::HasFailure())
-				return;
-			ASSERT_LT(n, 3000u);
-		}
+	bool fired = true;
+	for (fault.nth = 1; fired; fault.nth++) {
+		SCOPED_TRACE("seed " + std::to_string(seed) + ", call " +
+			     std::to_string(fault.nth));
+		fired = live(seed, scenario, fault) != 0;
+		if (testing::Test::HasFailure())
+			return;
+		ASSERT_LT(fault.nth, 3000u);
+	}
+	EXPECT_GT(fault.nth, least) << "seed " << seed;
+}
+
+struct Swept {
+	const char *name;
+	Scenario scenario;
+	uint64_t seeds;
+};
+
+// The whole life, and all that the power cut goes through. Of those one seed, with each of
+// its calls: a seed more of all five would add as much time as the whole life takes.
+const Swept kSwept[] = {
+	{"the whole life", scenario::whole_life, 3},
+	{"random load", scenario::load, 1},
+	{"recycling", scenario::recycle, 1},
+	{"suspends and swaps", scenario::suspend_and_swap, 1},
+	{"an outage", scenario::outage, 1},
+	{"an outage on copy-on-write", scenario::outage_on_cow, 1},
+};
+
+void sweep(const Fault &fault, uint64_t least)
+{
+	for (const Swept &one : kSwept) {
+		SCOPED_TRACE(one.name);
+		for (uint64_t seed = 1; seed <= one.seeds; seed++)
+			sweep_one(seed, one.scenario, fault, least);
+		if (testing::Test::HasFailure())
+			return;
 	}
 }
 
 } // namespace
 
+// @least is about half of the calls that the shortest of the scenarios has now.
+
 TEST(FailNth, Eio)
 {
-	sweep(CALL_ALL, -EIO);
+	sweep({.calls = CALL_ALL, .error = -EIO}, 90);
 }
 TEST(FailNth, NoSpace)
 {
-	sweep(CALL_ALL & ~(CALL_ALLOC | CALL_OP_NEW | CALL_OPEN | call_of(PLOOP_OP_READ)), -ENOSPC);
+	sweep({.calls = CALL_ALL & ~(CALL_ALLOC | CALL_OP_NEW | CALL_OPEN | call_of(PLOOP_OP_READ)),
+	       .error = -ENOSPC},
+	      30);
 }
 TEST(FailNth, NotSupported)
 {
-	sweep(call_of(PLOOP_OP_PUNCH) | call_of(PLOOP_OP_ZERO) | call_of(PLOOP_OP_RESERVE) |
-		      CALL_RQ_READ | CALL_RQ_WRITE,
-	      -EOPNOTSUPP);
+	sweep({.calls = call_of(PLOOP_OP_PUNCH) | call_of(PLOOP_OP_ZERO) |
+			call_of(PLOOP_OP_RESERVE) | CALL_RQ_READ | CALL_RQ_WRITE,
+	       .error = -EOPNOTSUPP},
+	      15);
 }
 TEST(FailNth, Short)
 {
-	sweep(CALL_RQ_READ | CALL_RQ_WRITE, 0, 512);
+	sweep({.calls = CALL_RQ_READ | CALL_RQ_WRITE, .error = 0, .short_bytes = 512}, 12);
 }
 TEST(FailNth, ShortOfTheCoresOwn)
 {
-	sweep(call_of(PLOOP_OP_WRITE) | call_of(PLOOP_OP_WRITE_BUFFERED) | call_of(PLOOP_OP_READ),
-	      0, 512);
+	sweep({.calls = call_of(PLOOP_OP_WRITE) | call_of(PLOOP_OP_WRITE_BUFFERED) |
+			call_of(PLOOP_OP_READ),
+	       .error = 0,
+	       .short_bytes = 512},
+	      6);
 }
 TEST(FailNth, ConstructorsMemory)
 {
