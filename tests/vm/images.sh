@@ -289,4 +289,21 @@ test_text_of_status()
 	judge "$H/i"
 }
 
+# What the kernel's integrity measurement writes down of a table, which the debug
+# kernel does not have.
+test_ima_status()
+{
+	local ima=/sys/kernel/security/ima measured
+	[[ -d $ima ]] || mount -t securityfs securityfs /sys/kernel/security
+	echo 'measure func=CRITICAL_DATA label=device-mapper template=ima-buf' >"$ima/policy"
+	make_image "$H/i" 1M 8M
+	attach p "$H/i"
+	measured=$(awk '/ dm_table_load / { hex = $NF } END { print hex }' "$ima/ascii_runtime_measurements")
+	measured=$(python3 -BS -c "print(bytes.fromhex('$measured').decode())")
+	[[ $measured == *'target_name=ploop,target_version=1.0.0,deltas=1,format=v2,cluster_sectors=2048,mode=rw;'* ]] ||
+		die "measured: $measured"
+	detach p
+	judge "$H/i"
+}
+
 run_suite
