@@ -9,7 +9,7 @@ starting them would take most of the time on a slow machine.
       create, and when parked.py has its writes parked there: an error table, removal, as dmsetup
       remove --force has it, every other time with --deferred; all writes end with EIO
   dm.py keep-swapping p TABLE --stop FILE
-      loads the table, now while the old one is live, now while it is suspended, once a second
+      loads the table while the old one is live or is suspended, or only suspends, once a second
       until FILE is there; says how often, and how long each of the steps took at most
 """
 import argparse
@@ -152,12 +152,13 @@ def keep_swapping(device, args):
         "resume": lambda: device.resume(0),
     }
     longest = dict.fromkeys(steps, 0.0)
-    ways = (("load", "suspend", "resume"), ("suspend_noflush", "load", "resume"))
+    ways = (("suspend", "resume"), ("load", "suspend", "resume"),
+            ("suspend_noflush", "load", "resume"))
     n = 0
     while not os.path.exists(args.stop):
         n += 1
         due = time.monotonic() + 1
-        for step in ways[n % 2]:
+        for step in ways[n % 3]:
             began = time.monotonic()
             steps[step]()
             longest[step] = max(longest[step], time.monotonic() - began)

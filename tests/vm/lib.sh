@@ -14,7 +14,7 @@ TEST_PREFIX=${TEST_PREFIX:-}
 
 # nap SECONDS: a sleep that starts no program. That takes longer than the nap, in an
 # emulated machine with a debug kernel, and whoever waits must not keep the cpu from
-# what is waited for.
+# what is waited for. That the time is over is an error of read, and none of ours.
 exec {tests_nap}<> <(:)
 nap() { read -rt "$1" -u "$tests_nap" || true; }
 
@@ -186,9 +186,9 @@ clear_away()
 		done
 		devices
 	done
-	if compgen -G '/sys/block/loop*/loop' >/dev/null; then losetup -D 2>/dev/null || true; fi
+	if compgen -G '/sys/block/loop*/loop' >/dev/null; then losetup -D; fi
 	# The nodes of those that went by themselves.
-	[[ $(echo /dev/mapper/*) == /dev/mapper/control ]] || dmsetup mknodes >/dev/null 2>&1 || true
+	[[ $(echo /dev/mapper/*) == /dev/mapper/control ]] || dmsetup mknodes >/dev/null 2>&1
 }
 
 # All that there are, into the caller's `names`; also those without a table.
