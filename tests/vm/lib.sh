@@ -18,6 +18,11 @@ TEST_PREFIX=${TEST_PREFIX:-}
 exec {tests_nap}<> <(:)
 nap() { read -rt "$1" -u "$tests_nap" || true; }
 
+# How much longer than a stock kernel the debug kernel may take for something.
+# shellcheck disable=SC2034 # the suites use it
+SLOW=1
+[[ ${KERNEL:-} != debug ]] || SLOW=5
+
 tests_passed=0
 tests_failed=0
 tests_why=$(mktemp)
@@ -117,10 +122,11 @@ run_suite()
 # Neither there nor a zombie that only waits for its parent.
 not_running() { [[ $(ps -o stat= -p "$1") != [!Z]* ]]; }
 
-# wait_for SECONDS COMMAND...: tries it until it succeeds; fails after that time.
+# wait_for SECONDS COMMAND...: tries it until it succeeds; fails after that time, on
+# the debug kernel after SLOW times that.
 wait_for()
 {
-	local limit=$1 began=$SECONDS
+	local limit=$(($1 * SLOW)) began=$SECONDS
 	shift
 	until "$@"; do
 		((SECONDS - began < limit)) || return 1

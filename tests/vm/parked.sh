@@ -14,10 +14,9 @@ HOLD=/dev/shm/parked.hold
 CLUSTER=32768
 # So many are mapped from the beginning.
 MAPPED=32
-# How often what should never go wrong is tried, and how much longer than
-# promised everything may take: the debug kernel is slow.
-MANY=10 SLOW=1
-[[ ${KERNEL:-} != debug ]] || MANY=100 SLOW=5
+# How often what should never go wrong is tried.
+MANY=10
+[[ ${KERNEL:-} != debug ]] || MANY=100
 
 # ---- the device and its host ----
 
@@ -88,7 +87,7 @@ all_parked()
 # The probe is away for a moment now and then.
 parked()
 {
-	wait_for $((30 * SLOW)) all_parked ||
+	wait_for 30 all_parked ||
 		die "${1:-}not $count are parked: $(dm_status p --noflush) $(cat "$SAYS" 2>/dev/null)"
 }
 
@@ -128,7 +127,7 @@ all_is_well()
 	free_host
 	dm_message p retry_enospc
 	write 20 "$1"
-	end $((10 * SLOW)) ok
+	end 10 ok
 	field_is p mode rw || die "$(dm_status p --noflush)"
 	take_down
 }
@@ -178,7 +177,7 @@ test_ten_thousand()
 	still_waiting
 	free_host
 	dm_message p retry_enospc
-	end $((30 * SLOW)) ok
+	end 30 ok
 	take_down
 }
 
@@ -189,7 +188,7 @@ test_timeout()
 	set_up 16 256 enospc_timeout_s=5
 	fill_host
 	write 50 64
-	end $((15 * SLOW)) ENOSPC
+	end 15 ENOSPC
 	ended_between 5000 $((7000 + 1000 * SLOW))
 	[[ $(dm_message p get_event) == event_ENOSPC ]] || die 'no event'
 	wait_for 5 field_is p mode rw || die "$(dm_status p --noflush)"
@@ -203,7 +202,7 @@ test_error_if_no_space()
 	set_up 16 256 error_if_no_space
 	fill_host
 	write 50 64
-	end $((5 * SLOW)) ENOSPC
+	end 5 ENOSPC
 	ended_between 0 $((2000 * SLOW))
 	[[ $(dm_message p get_event) == event_ENOSPC ]] || die 'no event'
 	dm_message p queue_if_no_space
@@ -211,14 +210,14 @@ test_error_if_no_space()
 	sleep 1
 	still_waiting
 	dm_message p error_if_no_space
-	end $((2 * SLOW)) ENOSPC
+	end 2 ENOSPC
 	dm_message p queue_if_no_space
 	park 50 128
 	sleep 1
 	still_waiting
 	free_host
 	dm_message p retry_enospc
-	end $((10 * SLOW)) ok
+	end 10 ok
 	take_down
 }
 
@@ -231,12 +230,12 @@ test_timeout_message()
 	sleep 3
 	still_waiting
 	dm_message p enospc_timeout_s 2
-	end $((2 * SLOW)) ENOSPC
+	end 2 ENOSPC
 	# And these have not.
 	dm_message p enospc_timeout_s 0
 	park 50 64
 	dm_message p enospc_timeout_s $((4 * SLOW))
-	end $((12 * SLOW)) ENOSPC
+	end 12 ENOSPC
 	ended_between $((4000 * SLOW)) $((7000 * SLOW))
 	all_is_well 64
 }
@@ -270,7 +269,7 @@ test_swap_noflush()
 		still_waiting
 		(($(field p enospc_events) > n + each)) || die "enospc_events=$(field p enospc_events)"
 		free_host
-		end $((30 * SLOW)) ok
+		end 30 ok
 		mirror /dev/mapper/p "$RAW" --compare-only
 	done
 	take_down
@@ -291,7 +290,7 @@ test_swap_to_bigger()
 	[[ $(blockdev --getsz /dev/mapper/p) == $((512 * 64)) ]] || die "$(blockdev --getsz /dev/mapper/p)"
 	still_waiting
 	free_host
-	end $((30 * SLOW)) ok
+	end 30 ok
 	take_down
 }
 
@@ -301,7 +300,7 @@ test_swap_to_errors()
 	fill_host
 	park 100 64
 	swap_table "0 $(blockdev --getsz /dev/mapper/p) error"
-	end $((10 * SLOW)) EIO
+	end 10 EIO
 	swap_table "$(image_table "$HOST/i")"
 	all_is_well 64
 }
@@ -326,7 +325,7 @@ test_resume_fails()
 	detach q
 	check_image "$HOST/j"
 	free_host
-	end $((10 * SLOW)) ok
+	end 10 ok
 	take_down
 }
 
@@ -339,7 +338,7 @@ test_flush_suspend()
 	park 50 64
 	dmesg --clear
 	timeout $((30 * SLOW)) dmsetup suspend --noudevsync p || die "suspend: status $?"
-	end $((5 * SLOW)) ENOSPC
+	end 5 ENOSPC
 	said=$(dmesg | grep ENOSPC)
 	[[ $said == *': 50 requests ended with ENOSPC; dmsetup suspend --noflush --nolockfs keeps them' &&
 		$said != *$'\n'* ]] || die "the log: $said"
@@ -371,11 +370,11 @@ interrupt_a_suspend()
 	dm_suspend low --noflush --nolockfs
 	dd if=/dev/mapper/p of=/dev/null bs=$CLUSTER count=1 iflag=direct 2>/dev/null &
 	reader=$!
-	wait_for $((10 * SLOW)) reads "$(dmsetup info -c --noheadings -o blkdevname p)" || die 'no read'
+	wait_for 10 reads "$(dmsetup info -c --noheadings -o blkdevname p)" || die 'no read'
 	dmsetup suspend --noflush --nolockfs --noudevsync p 2>/dev/null &
 	suspender=$!
 	# Device-mapper has them back then, and waits for the read.
-	wait_for $((10 * SLOW)) field_is p parked 0 || die "no suspend: $(dm_status p --noflush)"
+	wait_for 10 field_is p parked 0 || die "no suspend: $(dm_status p --noflush)"
 	sleep 0.5
 	kill -TERM "$suspender" || die 'the suspend waits for nothing'
 	if wait "$suspender"; then die 'the suspend was not interrupted'; fi
@@ -399,7 +398,7 @@ test_interrupted_suspend()
 	blkdiscard -l $((MAPPED * CLUSTER)) /dev/mapper/p
 	dd if=/dev/zero "of=$RAW" bs=$CLUSTER count=$MAPPED conv=notrunc 2>/dev/null
 	count=50
-	end $((30 * SLOW)) ok
+	end 30 ok
 	mirror /dev/mapper/p "$RAW" --compare-only
 	detach p
 	judge /dev/mapper/low "$RAW"
@@ -443,7 +442,7 @@ test_remove_force()
 		fi
 		((SECONDS - began <= 5)) || die "remove $i took $((SECONDS - began)) s"
 		[[ $(dmsetup table p) == "$error_table" ]] || die "the table is $(dmsetup table p)"
-		end $((5 * SLOW)) EIO
+		end 5 EIO
 		rm "$HOLD"
 		((i % 2)) || dm_remove p
 		wait_for 10 is_gone p || die "p is still there after remove $i"
@@ -454,7 +453,7 @@ test_remove_force()
 	free_host
 	attach p "$HOST/i"
 	write 100 64
-	end $((10 * SLOW)) ok
+	end 10 ok
 	take_down
 }
 
@@ -471,7 +470,7 @@ test_held()
 	parked
 	still_waiting
 	free_host
-	end $((10 * SLOW)) ok
+	end 10 ok
 	if is_gone p; then die 'p went while it was open'; fi
 	rm "$HOLD"
 	wait "$writer"
@@ -539,11 +538,11 @@ fsync_above()
 	echo 3 >"$budget"
 	python3 -BS tests/vm/rounds.py write "$M" "$notes" --budget "$budget" &
 	writers=$!
-	wait_for $((30 * SLOW)) three_records || die "not three of each: $(cat "$notes"/[0-7])"
+	wait_for 30 three_records || die "not three of each: $(cat "$notes"/[0-7])"
 	fill_with_map_to_write
 	echo 1000 >"$budget.new"
 	mv "$budget.new" "$budget"
-	wait_for $((60 * SLOW)) not_running "$writers" || die "fsync hangs: $(dm_status p --noflush)"
+	wait_for 60 not_running "$writers" || die "fsync hangs: $(dm_status p --noflush)"
 	wait "$writers"
 	[[ $(cat "$notes"/error-* | sort -u | paste -sd' ') =~ ^((EIO|ENOSPC|EROFS) ?)+$ ]] ||
 		die "errors: $(cat "$notes"/error-*)"
@@ -581,8 +580,8 @@ test_fsync_above_btrfs()
 # ---- before it happens ----
 
 # sees MIB: it has looked, and found that much
-sees() { wait_for $((10 * SLOW)) field_is p host_free_mib "$1" || die "$1 MiB: $(dm_status p --noflush)"; }
-told() { wait_for $((10 * SLOW)) field_is p lowspace_events "$1" || die "$1: $(dm_status p --noflush)"; }
+sees() { wait_for 10 field_is p host_free_mib "$1" || die "$1 MiB: $(dm_status p --noflush)"; }
+told() { wait_for 10 field_is p lowspace_events "$1" || die "$1: $(dm_status p --noflush)"; }
 
 test_low_water()
 {
@@ -614,7 +613,7 @@ test_low_water()
 	[[ $(dm_message p get_event) != *LOWSPACE* ]]
 	dm_message p low_water 0
 	free_host
-	end $((10 * SLOW)) ok
+	end 10 ok
 	[[ $(dm_status p) != *low_water* ]] || die "$(dm_status p)"
 	take_down
 }
