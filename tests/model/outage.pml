@@ -12,9 +12,12 @@
  *  - the event is pending from the begin of an outage until it is read;
  *  - after the end of a suspend the target holds nothing, and no timer is armed.
  *
- * EVENTS, MESSAGES, SUSPENDS and CHANGES say how much of that is in one search:
- * all at once is too much. Memory is sequentially consistent here; the fences are the business of
- * park_model.cc, which runs the shipping code. The commit is left out.
+ * EVENTS, MESSAGES, DISCARDS, SUSPENDS and CHANGES say how much of that is in one search:
+ * all at once is too much. Memory is sequentially consistent here; the fences are the
+ * business of park_model.cc, which runs the shipping code. Of the commit there is only
+ * what the quarantine of discarded clusters needs; that it may wait for space itself is
+ * left out. Discards and suspends in one search are too much for any memory: their
+ * meeting is the simulation's.
  *
  * One rule of the code at a time can be broken, then the model must fail:
  *  QUIET_END	an outage that ends leaves the lot quiet
@@ -25,6 +28,9 @@
  *  NO_TIMER	the lot is quiet, but the timer is not armed
  *  QUIET_WHILE_PROBING	an outage begins quiet while a probe of the one before is under way
  *  TWO_PROBES	a timer starts a probe while another is under way
+ *  SILENT_PUNCH	the quarantine empties, and those who wait for it are not told
+ *  SILENT_FAILURE	the commit that the quarantine needs fails, and they are not told
+ *  NO_COMMIT	they wait for the quarantine, and nobody wants a commit
  *  ONE_DRAIN	I/O that the worker began while the last epoch drained is not waited for
  */
 
@@ -59,6 +65,7 @@ bool flipping;
 
 /* Signals to the worker; they come with a kick. */
 bool s_suspend, s_undone, s_retry, s_timer, s_expire, s_drained, s_stop;
+bool s_committed, s_failed, s_punched;
 
 /* The target. */
 mtype = { none, noflush, flush };
@@ -69,6 +76,12 @@ bool removed;
 bool calling;     /* device-mapper is in a call that has yet to signal */
 mtype = { not_stopping, quiet, drain };
 bool stopped;
+
+/* The quarantine: is there something to be committed, under commit, on its way from there? */
+bool unmapped, committing, freeing;
+bool awaited[REQUESTS]; /* was tried again when the quarantine had moved */
+bool hoping[REQUESTS];  /* no outage was begun for it, because of the quarantine */
+bool failed;            /* a commit has: nothing is written any more */
 
 bool attentive = true;
 bool pending;     /* the event */
@@ -93,6 +106,8 @@ inline hand_back(i)
 	assert(where[i] != ended && where[i] != back);
 	where[i] = back;
 	is_probe[i] = false;
+	awaited[i] = false;
+	hoping[i] = false;
 	retried[i] = false
 }
 
@@ -179,6 +194,8 @@ inline accept()
 				:: suspending == flush && !retried[k] ->
 					retried[k] = true;
 					where[k] = ready
+				:: failed && suspending != flush &&
+				   !(suspending == noflush && may_requeue) -> where[k] = ready
 				:: else -> where[k] = parked
 				fi
 			:: else
@@ -204,11 +221,42 @@ inline wait_for_timer()
 #endif
 }
 
+/* The oldest of those who wait, whichever it is: is there hope for it? */
+#ifdef DISCARDS
+#define in_quarantine (unmapped || committing || freeing)
+#define hopes(i)      (where[i] == parked && in_quarantine && !awaited[i])
+#define despairs(i)   (where[i] == parked && !(in_quarantine && !awaited[i]))
+#else
+#define despairs(i)   (where[i] == parked)
+#endif
+
 /* After accept(), which has counted. */
 inline begin_if_parked()
 {
 	if
-	:: n > 0 && !outage ->
+#ifdef DISCARDS
+	:: n > 0 && !outage && (hopes(0) || hopes(REQUESTS - 1)) ->
+		d_step {
+			for (each(k)) {
+				hoping[k] = hoping[k] || hopes(k)
+			}
+			k = 0
+		};
+#ifndef NO_COMMIT
+		wanted = true
+#endif
+#endif
+	:: n > 0 && !outage && (despairs(0) || despairs(REQUESTS - 1)) ->
+#ifdef DISCARDS
+		d_step {
+			for (each(k)) {
+				/* Who hopes is tried again before anybody says that there is no space. */
+				assert(!(hoping[k] && despairs(k)));
+				hoping[k] = false
+			}
+			k = 0
+		};
+#endif
 		outage = true;
 		wait_for_timer();
 #ifdef EVENTS
@@ -335,6 +383,54 @@ inline retry_now()
 	fi
 }
 
+/* Something has left the quarantine, or cannot. */
+inline quarantine_moved()
+{
+	if
+	:: outage -> retry_now()
+	:: else ->
+		d_step {
+			for (each(k)) {
+				awaited[k] = awaited[k] || where[k] == parked;
+				hoping[k] = hoping[k] && where[k] != parked
+			}
+			count_of(parked, n);
+			k = 0
+		};
+		if
+		:: n > 0 -> n = 0; ready_all_parked(); end_quietly()
+		:: else
+		fi
+	fi
+}
+
+/* The signals of the commit and of the punch that follows it. */
+inline move_quarantine()
+{
+	if
+	:: committed -> d_step { committed = false; committing = false; freeing = true }
+	:: else
+	fi;
+	if
+	:: has_failed ->
+		d_step { has_failed = false; failed = true; committing = false; unmapped = true };
+#ifndef SILENT_FAILURE
+		if
+		:: !outage -> quarantine_moved()
+		:: else
+		fi
+#endif
+	:: else
+	fi;
+	if
+	:: punched -> d_step { punched = false; freeing = false };
+#ifndef SILENT_PUNCH
+		quarantine_moved()
+#endif
+	:: else
+	fi
+}
+
 inline on_timer()
 {
 	if
@@ -446,10 +542,22 @@ inline dispatch(i)
 		fi;
 		end_request(i)
 	:: told[i] == unserved -> told[i] = start; park_here(i)
-	:: told[i] == start && outage && !is_probe[i] -> park_here(i) /* needs a new cluster */
-	:: told[i] == start && !(outage && !is_probe[i]) ->
+	:: told[i] == start && failed ->
+		if
+		:: is_probe[i] ->
+			is_probe[i] = false;
+			probing = false;
+			if
+			:: outage -> probe()
+			:: else
+			fi
+		:: else
+		fi;
+		end_request(i)
+	:: told[i] == start && !failed && outage && !is_probe[i] -> park_here(i) /* needs a new cluster */
+	:: told[i] == start && !failed && !(outage && !is_probe[i]) ->
 		d_step { where[i] = io; in_slot[i] = true; in_epoch[i]++ }
-	:: told[i] == start -> /* overwrites, on a host that may need space for that, too */
+	:: told[i] == start && !failed -> /* overwrites, on a host that may need space for that, too */
 		d_step { where[i] = io; in_slot[i] = false; in_epoch[i]++; begun = true }
 	fi
 }
@@ -488,6 +596,9 @@ active proctype Worker()
 	bool suspend, undone, retry, fired, expire, was_drained, do_stop;
 	bool outage, probing, probe_again;
 	bool retried[REQUESTS];
+#ifdef DISCARDS
+	bool committed, has_failed, punched, wanted;
+#endif
 	mtype stop = not_stopping;
 	bool drained; /* the flip of the stop has ended */
 	bool begun;   /* since that began, the worker has started I/O */
@@ -499,8 +610,15 @@ end:
 			suspend = s_suspend; undone = s_undone; retry = s_retry; fired = s_timer;
 			expire = s_expire; was_drained = s_drained; do_stop = s_stop;
 			s_suspend = false; s_undone = false; s_retry = false; s_timer = false;
-			s_expire = false; s_drained = false; s_stop = false
+			s_expire = false; s_drained = false; s_stop = false;
+#ifdef DISCARDS
+			committed = s_committed; has_failed = s_failed; punched = s_punched;
+			s_committed = false; s_failed = false; s_punched = false
+#endif
 		};
+#ifdef DISCARDS
+		move_quarantine();
+#endif
 		if :: was_drained -> was_drained = false; drained = true :: else fi;
 		if :: suspend -> suspend = false; suspend_begins() :: else fi;
 		if :: undone -> undone = false; suspend_undone() :: else fi;
@@ -528,6 +646,17 @@ end:
 			:: else -> n = 0
 			fi
 		od;
+#ifdef DISCARDS
+		if /* One commit at a time, and what it frees is freed before the next. */
+		:: d_step { (wanted || (outage && unmapped)) && !committing && !freeing &&
+		   !failed ->
+				wanted = false;
+				committing = true;
+				unmapped = false
+			}
+		:: else
+		fi;
+#endif
 
 		if
 		:: stop == quiet ->
@@ -601,6 +730,33 @@ end:
 	:: changes < CHANGES -> atomic { space = !space; changes++ }
 	od
 }
+
+/* Discards, and the host's part in what becomes of them. */
+#ifdef DISCARDS
+active proctype Discarder()
+{
+	byte discards;
+end:
+	do
+	:: atomic { discards < DISCARDS && !blocked && !removed ->
+		unmapped = true; discards++; kick = true }
+	od
+}
+
+active proctype Host()
+{
+end:
+	do
+	:: atomic { committing && !s_committed && !s_failed ->
+		if
+		:: s_committed = true
+		:: s_failed = true
+		fi;
+		kick = true }
+	:: atomic { freeing && !s_punched -> s_punched = true; kick = true }
+	od
+}
+#endif
 
 /* Messages, and the timer of those who wait too long: once each. */
 #ifdef MESSAGES
@@ -697,7 +853,7 @@ active proctype Watch()
 {
 end:
 	if
-	:: atomic { idle && !kick && !timer && !flipping && !calling &&
+	:: atomic { idle && !kick && !timer && !flipping && !calling && !committing && !freeing &&
 		    !(attentive && (parking[0] || parking[REQUESTS - 1])) &&
 		    (waits(0) || waits(REQUESTS - 1)) &&
 		    !probe_under_way(0) && !probe_under_way(REQUESTS - 1) -> assert(false) }
