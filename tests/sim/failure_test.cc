@@ -667,8 +667,13 @@ TEST(Errors, AnEarlierWriteWithoutSpaceIsALossBesideAReader)
 // What the instance before met, and wrote again, is told to the first sync of the next one.
 TEST(Errors, WhatIsToldOfEarlierWritesIsNoOutage)
 {
-	for (const bool unwritten : {false, true}) {
-		Rig rig;
+	// The resume's first sync is that of the in-use mark, unless it was found, or unwritten.
+	enum class Next { mark, no_mark, unwritten };
+	for (const Next next : {Next::mark, Next::no_mark, Next::unwritten}) {
+		const bool unwritten = next == Next::unwritten;
+		ImageSpec spec;
+		spec.in_use = next == Next::no_mark ? IMAGE_IN_USE : 0;
+		Rig rig(1, spec);
 		if (unwritten) {
 			rig.start_and_suspend_unwritten();
 		} else {
@@ -683,11 +688,12 @@ TEST(Errors, WhatIsToldOfEarlierWritesIsNoOutage)
 		EXPECT_EQ(rig.device.resume(unwritten), 0);
 		EXPECT_EQ(rig.device.flush(), 0);
 		EXPECT_EQ(rig.field("enospc_events"), events);
+		EXPECT_FALSE(rig.device.host().logged("in-use mark"));
 		rig.io.read(0, 64);
 		rig.io.wait_all();
 		rig.stop();
 		EXPECT_EQ(rig.io.problem, "");
-		EXPECT_EQ(rig.report().text(), "");
+		EXPECT_EQ(rig.report().text(), next == Next::no_mark ? "in use; " : "");
 	}
 }
 
