@@ -111,7 +111,6 @@ void ph_epoch_flip(struct ploop_host *host);
 
 /* What the host knows of a delta. */
 struct ploop_file_facts {
-	uint64_t size_bytes;      /* file size, or the size of the block device */
 	uint64_t id[2];           /* equal for two files exactly if they are the same inode */
 	uint32_t dio_align_bytes; /* of offset and length, for direct I/O; 0: none to be had */
 	int32_t unsynced_error;   /* of a write before ours, that a sync would be told of; or 0;
@@ -233,7 +232,7 @@ PLOOP_END_C
 /* Both sides must mean the same memory. */
 #if __SIZEOF_POINTER__ == 8
 PLOOP_ASSERT(sizeof(struct ploop_wait) == 128, "ploop_wait");
-PLOOP_ASSERT(sizeof(struct ploop_file_facts) == 40, "ploop_file_facts");
+PLOOP_ASSERT(sizeof(struct ploop_file_facts) == 32, "ploop_file_facts");
 PLOOP_ASSERT(sizeof(struct ploop_op) == 72, "ploop_op");
 PLOOP_ASSERT(offsetof(struct ploop_op, done) == 40, "ploop_op.done");
 #endif

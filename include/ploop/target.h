@@ -58,7 +58,6 @@ struct ploop_rq {
 
 /* What a table line says beside its arguments. */
 struct ploop_table {
-	uint64_t start_sector;
 	uint64_t nr_sectors;
 	bool read_only;
 };
@@ -121,7 +120,7 @@ PLOOP_END_C
 #if __SIZEOF_POINTER__ == 8
 PLOOP_ASSERT(sizeof(struct ploop_rq) == 80, "ploop_rq");
 PLOOP_ASSERT(offsetof(struct ploop_rq, node) == 24, "ploop_rq.node");
-PLOOP_ASSERT(sizeof(struct ploop_table) == 24, "ploop_table");
+PLOOP_ASSERT(sizeof(struct ploop_table) == 16, "ploop_table");
 PLOOP_ASSERT(sizeof(struct ploop_limits) == 8, "ploop_limits");
 #endif
 

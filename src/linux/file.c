@@ -102,7 +102,6 @@ static void ploop_get_facts(struct ploop_file *file, struct ploop_file_facts *fa
 	struct inode *inode = ploop_data_inode(filp);
 
 	*facts = (struct ploop_file_facts) {
-		.size_bytes = i_size_read(filp->f_mapping->host),
 		/* An inode is not freed while it is open, so its address names it. */
 		.id = { (uintptr_t)inode->i_sb, (uintptr_t)inode },
 		.dio_align_bytes = file->dio_align,

@@ -83,7 +83,6 @@ static void ploop_dtr(struct dm_target *ti)
 static int ploop_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 {
 	const struct ploop_table table = {
-		.start_sector = ti->begin,
 		.nr_sectors = ti->len,
 		.read_only = !compat_table_is_writable(ti->table),
 	};

@@ -407,7 +407,6 @@ int ph_file_open(ploop_host *host, const char *path, int fd, bool write, ploop_f
 	if (path == nullptr && (fd < 3 || fd > 5))
 		return fd == 1 ? -EINVAL : -ENOENT;
 	*facts = host->file.facts;
-	facts->size_bytes = host->file.size;
 	facts->readable = path != nullptr || fd != 5;
 	if (path == nullptr)
 		writable = fd != 4;

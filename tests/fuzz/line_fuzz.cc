@@ -89,7 +89,7 @@ void make_image(fuzz::File &file)
 
 int construct(ploop_host &host, unsigned int argc, char **argv, std::string &error)
 {
-	const ploop_table table = {0, kEntries * kClusterSectors, false};
+	const ploop_table table = {kEntries * kClusterSectors, false};
 	std::vector<char> text(PLOOP_ERROR_BYTES); // on the heap, for ASan
 	ploop_limits limits = {};
 	const int result =

@@ -72,7 +72,7 @@ struct ploop_file *ploop_file_made(struct kunit *test, struct ploop_double *inst
 
 	error = ph_file_open(instance->host, path, -1, true, &facts, &file);
 	KUNIT_ASSERT_EQ(test, error, 0);
-	KUNIT_EXPECT_EQ(test, facts.size_bytes, bytes);
+	KUNIT_EXPECT_EQ(test, ph_file_size(file), bytes);
 	return file;
 }
 

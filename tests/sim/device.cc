@@ -110,7 +110,7 @@ int Device::construct(const std::vector<std::string> &words, const ploop_table &
 
 int Device::load(const std::string &line, uint64_t sectors, bool read_only)
 {
-	const ploop_table table = { 0, sectors, read_only };
+	const ploop_table table = { sectors, read_only };
 	int result = 0;
 	expect(!removed_, "loads into a removed device");
 	world_.call(name_ + " load", [&] { result = construct(split(line), table); });

@@ -1030,7 +1030,6 @@ int World::open(Host &host, const char *path, int fd, bool write, ploop_file_fac
 	if (file->open_error)
 		return file->open_error;
 	facts = file->facts;
-	facts.size_bytes = file->size();
 	facts.writable = writable;
 	auto opened = std::unique_ptr<ploop_file>(
 		new ploop_file{ host, *file, facts.readable, writable });

@@ -70,7 +70,6 @@ TEST(TableLine, Defaults)
 	EXPECT_STREQ(line.line.deltas[0], "/image");
 	EXPECT_EQ(line.line.options.skip_sectors, 0u);
 	EXPECT_FALSE(line.line.options.fallocate_new);
-	EXPECT_FALSE(line.line.options.no_blkcg);
 	EXPECT_FALSE(line.line.options.error_if_no_space);
 	EXPECT_EQ(line.line.options.retry_ms, 100u);
 	EXPECT_EQ(line.line.options.timeout_s, 0u);
@@ -87,7 +86,6 @@ TEST(TableLine, AllOptionsInAnyOrder)
 		const Line line(text);
 		expect_good(line.status, line.error);
 		EXPECT_TRUE(line.line.options.fallocate_new);
-		EXPECT_TRUE(line.line.options.no_blkcg);
 		EXPECT_TRUE(line.line.options.error_if_no_space);
 		EXPECT_EQ(line.line.options.skip_sectors, 8u);
 		EXPECT_EQ(line.line.options.retry_ms, 250u);
