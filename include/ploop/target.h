@@ -47,6 +47,7 @@ struct ploop_rq {
 	uint64_t file_offset;   /* bytes, of the I/O under way */
 	uint64_t park_order;    /* 0: never parked */
 	uint64_t parked_at_ms;
+	uint64_t hopes_until;   /* as the core counts what leaves its quarantine */
 	uint32_t done_bytes;
 	uint32_t epoch;         /* entered, or none */
 	uint32_t slot;          /* of an allocation, or none */
@@ -118,7 +119,7 @@ PLOOP_END_C
 
 /* Both sides must mean the same memory. */
 #if __SIZEOF_POINTER__ == 8
-PLOOP_ASSERT(sizeof(struct ploop_rq) == 80, "ploop_rq");
+PLOOP_ASSERT(sizeof(struct ploop_rq) == 88, "ploop_rq");
 PLOOP_ASSERT(offsetof(struct ploop_rq, node) == 24, "ploop_rq.node");
 PLOOP_ASSERT(sizeof(struct ploop_table) == 16, "ploop_table");
 PLOOP_ASSERT(sizeof(struct ploop_limits) == 8, "ploop_limits");

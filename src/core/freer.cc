@@ -10,12 +10,6 @@ Status Freer::create(ploop_host *host)
 	return punch_.create(target_, host, on_punched);
 }
 
-uint64_t Freer::count() const
-{
-	return unmapped_.count() + committing_.count() + durable_.count() + draining_.count() +
-	       freeing_.count() + (punch_.running() ? run_length_ : 0);
-}
-
 // The disk may still have the old entries: they wait for the next round.
 void Freer::commit_failed()
 {
@@ -28,8 +22,10 @@ void Freer::forget()
 	uint32_t length = 0;
 
 	commit_failed();
-	while (!unmapped_.empty())
+	while (!unmapped_.empty()) {
 		unmapped_.pop_run(first, length);
+		gone_ += length;
+	}
 }
 
 void Freer::epoch_drained()
@@ -69,9 +65,10 @@ void Freer::punched(Status status)
 {
 	for (uint32_t i = 0; i < run_length_; i++)
 		target_.space_.give(FileCluster(run_first_.raw() + i), status.ok());
+	gone_ += run_length_;
 	// By batches: who waits for space is tried again with all of one.
 	if (freeing_.empty() || target_.outage_.active())
-		target_.outage_.quarantine_moved();
+		target_.outage_.retry_now();
 }
 
 } // namespace ploop

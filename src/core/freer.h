@@ -26,7 +26,13 @@ public:
 	Status create(ploop_host *host);
 
 	// The cluster has just been unmapped. False: no memory to remember it.
-	bool add(FileCluster cluster) { return unmapped_.push(cluster); }
+	bool add(FileCluster cluster)
+	{
+		if (!unmapped_.push(cluster))
+			return false;
+		added_++;
+		return true;
+	}
 
 	void commit_begins() { committing_.splice(unmapped_); }
 	void commit_failed();
@@ -42,7 +48,12 @@ public:
 	void run();
 	// Unmapped clusters that no commit has seen: freeing them needs one.
 	bool needs_commit() const { return !unmapped_.empty(); }
-	uint64_t count() const;
+	uint64_t count() const { return added_ - gone_; }
+	// Clusters that ever came here; of them, those that need no further commit, and
+	// those that have left.
+	uint64_t added() const { return added_; }
+	uint64_t committed() const { return added_ - unmapped_.count(); }
+	uint64_t gone() const { return gone_; }
 	bool idle() const { return count() == 0 && !punch_.running() && drained(); }
 	// Idle but for what a failed commit keeps in quarantine.
 	bool settled() const
@@ -57,6 +68,8 @@ private:
 	static void on_punched(Target &target, Operation &operation, int64_t result);
 
 	Target &target_;
+	uint64_t added_ = 0;
+	uint64_t gone_ = 0;
 	ClusterList unmapped_;
 	ClusterList committing_;
 	ClusterList durable_;

@@ -53,10 +53,10 @@ void Outage::take_in(ploop_node *newest_first)
 		probe_failed();
 	if (active_ || parked_.empty())
 		return;
-	if (may_hope(parked_.first()))
-		target_.committer_.want();
-	else
+	if (!may_hope(parked_.first()))
 		begin();
+	else if (target_.freer_.needs_commit())
+		target_.committer_.want();
 }
 
 void Outage::accept(ploop_rq *rq)
@@ -77,10 +77,20 @@ void Outage::accept(ploop_rq *rq)
 	parked_.insert_by_arrival(rq);
 }
 
-// Is there space on its way that the request was not tried with yet?
-bool Outage::may_hope(const ploop_rq *rq) const
+// Is there space on its way that the request was not tried with yet? It waits for what is
+// in quarantine when it asks first, and no longer: others may discard for ever.
+bool Outage::may_hope(ploop_rq *rq)
 {
-	return !active_ && target_.freer_.count() > 0 && !has_mark(rq, kMarkAwaited);
+	return !active_ && hope_of(rq) > target_.freer_.gone();
+}
+
+uint64_t Outage::hope_of(ploop_rq *rq)
+{
+	if (!has_mark(rq, kMarkHopes)) {
+		set_mark(rq, kMarkHopes);
+		rq->hopes_until = target_.freer_.added();
+	}
+	return rq->hopes_until;
 }
 
 void Outage::end_with_enospc(ploop_rq *rq)
@@ -248,7 +258,7 @@ void Outage::commit_ended(Status status)
 		begin();
 	arm_expire();
 	if (!active_ && !status.ok())
-		quarantine_moved();
+		lower_hopes();
 	if (!was_probe || !active_)
 		return;
 	if (status.no_space())
@@ -288,7 +298,7 @@ void Outage::end()
 void Outage::retry_now()
 {
 	if (!active_)
-		return;
+		return try_hoping();
 	delay_ms_ = target_.retry_ms_.load_relaxed();
 	if (probing_ != Probing::nothing) {
 		probe_again_ = true;
@@ -298,12 +308,17 @@ void Outage::retry_now()
 	probe();
 }
 
-void Outage::quarantine_moved()
+// What needs another commit is not on its way any more.
+void Outage::lower_hopes()
 {
-	if (active_)
-		return retry_now();
 	for (ploop_rq *rq = parked_.first(); rq != nullptr; rq = parked_.next(rq))
-		set_mark(rq, kMarkAwaited);
+		rq->hopes_until = min_of(hope_of(rq), target_.freer_.committed());
+	try_hoping();
+}
+
+// Without an outage, those who wait do so for the quarantine.
+void Outage::try_hoping()
+{
 	if (!parked_.empty())
 		try_all();
 }

@@ -41,12 +41,10 @@ public:
 	void arm_expire();
 	// The oldest request may have waited as long as it should.
 	void on_expire();
-	// Timeout or policy changed: acts on what waits.
+	// The policy changed: acts on what waits.
 	void policy_changed();
 	// There is reason to hope: probes at once.
 	void retry_now();
-	// Clusters have left the quarantine, or a commit that they need has failed.
-	void quarantine_moved();
 
 	// Should a write that needs a new cluster wait without trying?
 	bool blocks(const ploop_rq *rq) const { return active_ && !has_mark(rq, kMarkProbe); }
@@ -84,7 +82,10 @@ private:
 
 	void take_in(ploop_node *newest_first);
 	void accept(ploop_rq *rq);
-	bool may_hope(const ploop_rq *rq) const;
+	bool may_hope(ploop_rq *rq);
+	uint64_t hope_of(ploop_rq *rq);
+	void lower_hopes();
+	void try_hoping();
 	void begin();
 	void wait_for_timer();
 	void end();

@@ -25,7 +25,7 @@ enum Mark : uint8_t {
 	kMarkCopied = 2,     // the host copies its data from now on
 	kMarkProbe = 4,	     // its outcome tells whether there is space again
 	kMarkRetried = 8,    // had its one retry of a flushing suspend
-	kMarkAwaited = 16,   // was tried again when the quarantine had given space back
+	kMarkHopes = 16,     // `hopes_until` says which part of the quarantine it waits for
 	kMarkReadAgain = 32, // a read that was tried again after an error
 };
 

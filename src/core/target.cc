@@ -656,12 +656,12 @@ Status Target::change_policy(unsigned int argc, char **argv)
 		if (!number_follows || number > kTimeoutSMax)
 			return Status::error(kEINVAL);
 		timeout_s_.store_relaxed(static_cast<uint32_t>(number));
-		signal(kSignalPolicy);
+		signal(kSignalExpire);
 	} else if (text_equal(argv[0], "low_water")) {
 		if (!number_follows || number > kLowWaterMibMax)
 			return Status::error(kEINVAL);
 		low_space_.set_mark_mib(static_cast<uint32_t>(number));
-		signal(kSignalPolicy);
+		signal(kSignalSpace);
 	} else if (text_equal(argv[0], "error_if_no_space") ||
 		   text_equal(argv[0], "queue_if_no_space")) {
 		if (!one_word)

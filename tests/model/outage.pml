@@ -79,7 +79,7 @@ bool stopped;
 
 /* The quarantine: is there something to be committed, under commit, on its way from there? */
 bool unmapped, committing, freeing;
-bool awaited[REQUESTS]; /* was tried again when the quarantine had moved */
+bool hopeless[REQUESTS]; /* the commit that it waited for has failed */
 bool hoping[REQUESTS];  /* no outage was begun for it, because of the quarantine */
 bool failed;            /* a commit has: nothing is written any more */
 
@@ -106,7 +106,7 @@ inline hand_back(i)
 	assert(where[i] != ended && where[i] != back);
 	where[i] = back;
 	is_probe[i] = false;
-	awaited[i] = false;
+	hopeless[i] = false;
 	hoping[i] = false;
 	retried[i] = false
 }
@@ -224,8 +224,8 @@ inline wait_for_timer()
 /* The oldest of those who wait, whichever it is: is there hope for it? */
 #ifdef DISCARDS
 #define in_quarantine (unmapped || committing || freeing)
-#define hopes(i)      (where[i] == parked && in_quarantine && !awaited[i])
-#define despairs(i)   (where[i] == parked && !(in_quarantine && !awaited[i]))
+#define hopes(i)      (where[i] == parked && in_quarantine && !hopeless[i])
+#define despairs(i)   (where[i] == parked && !(in_quarantine && !hopeless[i]))
 #else
 #define despairs(i)   (where[i] == parked)
 #endif
@@ -243,7 +243,7 @@ inline begin_if_parked()
 			k = 0
 		};
 #ifndef NO_COMMIT
-		wanted = true
+		wanted = wanted || unmapped
 #endif
 #endif
 	:: n > 0 && !outage && (despairs(0) || despairs(REQUESTS - 1)) ->
@@ -374,33 +374,45 @@ inline release_all()
 #endif
 }
 
+#ifdef DISCARDS
+/* Who waits without an outage does so for the quarantine. */
+inline try_hoping()
+{
+	d_step {
+		for (each(k)) {
+			hoping[k] = hoping[k] && where[k] != parked
+		}
+		count_of(parked, n);
+		k = 0
+	};
+	if
+	:: n > 0 -> n = 0; ready_all_parked(); end_quietly()
+	:: else
+	fi
+}
+
+/* Without an outage, the commit has failed. */
+inline lower_hopes()
+{
+	d_step {
+		for (each(k)) {
+			hopeless[k] = hopeless[k] || where[k] == parked
+		}
+		k = 0
+	};
+	try_hoping()
+}
+#endif
+
 inline retry_now()
 {
 	if
 	:: outage && probing -> probe_again = true
 	:: outage && !probing -> timer = false; probe()
+#ifdef DISCARDS
+	:: !outage -> try_hoping()
+#endif
 	:: else
-	fi
-}
-
-/* Something has left the quarantine, or cannot. */
-inline quarantine_moved()
-{
-	if
-	:: outage -> retry_now()
-	:: else ->
-		d_step {
-			for (each(k)) {
-				awaited[k] = awaited[k] || where[k] == parked;
-				hoping[k] = hoping[k] && where[k] != parked
-			}
-			count_of(parked, n);
-			k = 0
-		};
-		if
-		:: n > 0 -> n = 0; ready_all_parked(); end_quietly()
-		:: else
-		fi
 	fi
 }
 
@@ -416,7 +428,7 @@ inline move_quarantine()
 		d_step { has_failed = false; failed = true; committing = false; unmapped = true };
 #ifndef SILENT_FAILURE
 		if
-		:: !outage -> quarantine_moved()
+		:: !outage -> lower_hopes()
 		:: else
 		fi
 #endif
@@ -425,7 +437,7 @@ inline move_quarantine()
 	if
 	:: punched -> d_step { punched = false; freeing = false };
 #ifndef SILENT_PUNCH
-		quarantine_moved()
+		retry_now()
 #endif
 	:: else
 	fi

@@ -567,6 +567,93 @@ TEST(Regression, SpaceInTheQuarantineIsNoWantOfSpace)
 	}
 }
 
+// What is discarded in portions comes back in portions. Whoever gets nothing of the first
+// one waits for the others that were there when it came.
+TEST(Regression, EachPortionOfTheQuarantineIsWaitedFor)
+{
+	for (const char *policy : {"", "error_if_no_space"}) {
+		Rig rig;
+		rig.start(policy);
+		rig.write(0, 64 * 4);
+		rig.io.flush();
+		rig.io.wait_all();
+		rig.fill();
+		rig.world.at_once_chance = 0;
+		rig.world.delay_ms[call_of(PLOOP_OP_SYNC)] = 50;
+		rig.world.delay_ms[call_of(PLOOP_OP_PUNCH)] = 70;
+		rig.io.discard(0, 64, true);
+		auto flush = rig.io.flush();
+		rig.world.run_until([&] { return flush->done; });
+		rig.io.discard(64, 64, true);
+		rig.world.advance_ms(10);
+		EXPECT_EQ(rig.field("quarantined"), 2u) << policy;
+		auto first = rig.io.write(64 * 9, 64), second = rig.io.write(64 * 10, 64);
+		rig.world.run_until([&] { return first->done; });
+		EXPECT_EQ(rig.field("quarantined"), 1u) << policy;
+		rig.io.wait_all();
+		EXPECT_EQ(first->error, 0) << policy;
+		EXPECT_EQ(second->error, 0) << policy;
+		EXPECT_EQ(rig.field("enospc_events"), 0u) << policy;
+		EXPECT_EQ(rig.field("enospc_errors"), 0u) << policy;
+		rig.stop_in_order();
+	}
+}
+
+// A slow request holds the quarantine back. Meanwhile nothing is synced for it again and
+// again, and who has made space elsewhere need not wait for it.
+TEST(Regression, WhoWaitsForTheQuarantineIsTriedWhenTold)
+{
+	for (const char *message : {"retry_enospc", "enospc_retry_ms 50"}) {
+		Rig rig;
+		rig.start();
+		rig.write(0, 64 * 4);
+		rig.fill();
+		rig.world.at_once_chance = 0;
+		rig.world.delay_ms[CALL_RQ_READ] = 3000;
+		rig.world.delay_ms[call_of(PLOOP_OP_SYNC)] = 1;
+		auto slow = rig.io.read(0, 64);
+		rig.world.advance_ms(1);
+		rig.io.discard(64, 64, true);
+		auto waits = rig.io.write(64 * 9, 64);
+		rig.world.advance_ms(1000);
+		EXPECT_FALSE(slow->done || waits->done);
+		const uint64_t syncs = rig.world.calls(call_of(PLOOP_OP_SYNC));
+		rig.world.advance_ms(1000);
+		EXPECT_EQ(rig.world.calls(call_of(PLOOP_OP_SYNC)), syncs);
+		EXPECT_EQ(rig.field("parked"), 1u);
+		rig.free_space();
+		EXPECT_EQ(rig.device.message(message), 0);
+		rig.world.run_until([&] { return waits->done; });
+		EXPECT_FALSE(slow->done);
+		EXPECT_EQ(waits->error, 0);
+		EXPECT_EQ(rig.field("enospc_events"), 0u);
+		rig.io.wait_all();
+		rig.stop_in_order();
+	}
+}
+
+// Messages that change something else do not carry the policy out.
+TEST(Regression, AnotherMessageEndsNobodyWhoWaitsForTheQuarantine)
+{
+	for (const char *message : {"low_water 1", "enospc_timeout_s 60"}) {
+		Rig rig;
+		rig.start("error_if_no_space");
+		rig.write(0, 64);
+		rig.fill();
+		rig.world.at_once_chance = 0;
+		rig.world.delay_ms[call_of(PLOOP_OP_SYNC)] = 1000;
+		rig.io.discard(0, 64, true);
+		auto waits = rig.io.write(64 * 9, 64);
+		rig.world.advance_ms(100);
+		EXPECT_EQ(rig.field("parked"), 1u);
+		EXPECT_EQ(rig.device.message(message), 0);
+		rig.io.wait_all();
+		EXPECT_EQ(waits->error, 0) << message;
+		EXPECT_EQ(rig.field("enospc_events"), 0u) << message;
+		rig.stop_in_order();
+	}
+}
+
 // The file may have as many clusters as are mapped, and as many again in quarantine.
 TEST(Regression, AFullQuarantineIsNoWantOfSpace)
 {
