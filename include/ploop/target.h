@@ -47,7 +47,7 @@ struct ploop_rq {
 	uint64_t file_offset;   /* bytes, of the I/O under way */
 	uint64_t park_order;    /* 0: never parked */
 	uint64_t parked_at_ms;
-	uint64_t hopes_until;   /* as the core counts what leaves its quarantine */
+	uint64_t hopes_until;   /* waits for its quarantine until so many clusters have left it */
 	uint32_t done_bytes;
 	uint32_t epoch;         /* entered, or none */
 	uint32_t slot;          /* of an allocation, or none */

@@ -53,10 +53,15 @@ void Outage::take_in(ploop_node *newest_first)
 		probe_failed();
 	if (active_ || parked_.empty())
 		return;
-	if (!may_hope(parked_.first()))
+	ploop_rq *const first = parked_.first();
+	if (may_hope(first)) {
+		if (target_.freer_.needs_commit())
+			target_.committer_.want();
+	} else if (has_mark(first, kMarkUntried)) {
+		try_hoping(); // what it hoped for has come
+	} else {
 		begin();
-	else if (target_.freer_.needs_commit())
-		target_.committer_.want();
+	}
 }
 
 void Outage::accept(ploop_rq *rq)
@@ -74,6 +79,10 @@ void Outage::accept(ploop_rq *rq)
 	    (target_.error_if_no_space_.load_relaxed() && !may_hope(rq)))
 		return end_with_enospc(rq);
 	clear_mark(rq, kMarkRetried); // of a suspend that was undone
+	if (may_hope(rq))
+		set_mark(rq, kMarkUntried);
+	else
+		clear_mark(rq, kMarkUntried);
 	parked_.insert_by_arrival(rq);
 }
 

@@ -43,7 +43,8 @@ public:
 	void on_expire();
 	// The policy changed: acts on what waits.
 	void policy_changed();
-	// There is reason to hope: probes at once.
+	// There is reason to hope: probes at once, or, without an outage, tries all who wait
+	// for the quarantine.
 	void retry_now();
 
 	// Should a write that needs a new cluster wait without trying?
@@ -83,6 +84,7 @@ private:
 	void take_in(ploop_node *newest_first);
 	void accept(ploop_rq *rq);
 	bool may_hope(ploop_rq *rq);
+	// In clusters that have left the quarantine since the instance began (Freer::gone()).
 	uint64_t hope_of(ploop_rq *rq);
 	void lower_hopes();
 	void try_hoping();

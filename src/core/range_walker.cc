@@ -139,6 +139,7 @@ void RangeWalker::done(Status status)
 		return park();
 	if (!status.ok())
 		return finish(status);
+	clear_mark(current_, kMarkHopes); // the next cluster is a want of its own
 	advance(zero_piece_);
 }
 

@@ -27,6 +27,7 @@ enum Mark : uint8_t {
 	kMarkRetried = 8,    // had its one retry of a flushing suspend
 	kMarkHopes = 16,     // `hopes_until` says which part of the quarantine it waits for
 	kMarkReadAgain = 32, // a read that was tried again after an error
+	kMarkUntried = 64,   // parked in hope, and not tried since
 };
 
 constexpr uint32_t kNoEpoch = ~0u;

@@ -16,7 +16,8 @@
  * all at once is too much. Memory is sequentially consistent here; the fences are the
  * business of park_model.cc, which runs the shipping code. Of the commit there is only
  * what the quarantine of discarded clusters needs; that it may wait for space itself is
- * left out. Discards and suspends in one search are too much for any memory: their
+ * left out. Who waits for the quarantine does so while there is anything in it: that the
+ * code counts, and gives up when others go on discarding, is left out, too. Discards and suspends in one search are too much for any memory: their
  * meeting is the simulation's.
  *
  * One rule of the code at a time can be broken, then the model must fail:

@@ -599,6 +599,87 @@ TEST(Regression, EachPortionOfTheQuarantineIsWaitedFor)
 	}
 }
 
+// What it waited for has come, but others were served with less: it is tried before an
+// outage begins, though more is being freed.
+TEST(Regression, WhoseHopeEndsIsTriedFirst)
+{
+	for (const char *policy : {"", "error_if_no_space"}) {
+		Rig rig;
+		rig.start(policy);
+		rig.write(0, 64 * 4);
+		rig.io.flush();
+		rig.io.wait_all();
+		rig.fill();
+		rig.world.at_once_chance = 0;
+		rig.world.delay_ms[call_of(PLOOP_OP_PUNCH)] = 500;
+		rig.io.discard(0, 64, true);
+		auto flush = rig.io.flush();
+		rig.world.run_until([&] { return flush->done; });
+		auto waits = rig.io.write(64 * 9, 64);
+		rig.world.advance_ms(10);
+		rig.io.discard(128, 64, true);
+		rig.io.flush();
+		rig.world.advance_ms(10);
+		EXPECT_EQ(rig.field("parked"), 1u) << policy;
+		EXPECT_EQ(rig.field("quarantined"), 2u) << policy;
+		rig.world.run_until([&] { return waits->done; });
+		EXPECT_EQ(rig.field("quarantined"), 1u) << policy;
+		EXPECT_EQ(waits->error, 0) << policy;
+		EXPECT_EQ(rig.field("enospc_events"), 0u) << policy;
+		rig.io.wait_all();
+		rig.stop_in_order();
+	}
+}
+
+// A commit that fails keeps what it would have freed, and not what is past it.
+TEST(Regression, AFailedCommitLeavesTheHopeForWhatWasCommitted)
+{
+	Rig rig;
+	rig.start("error_if_no_space");
+	rig.write(0, 64 * 4);
+	rig.io.flush();
+	rig.io.wait_all();
+	rig.fill();
+	rig.world.at_once_chance = 0;
+	rig.world.delay_ms[call_of(PLOOP_OP_PUNCH)] = 500;
+	rig.io.discard(0, 64, true);
+	auto flush = rig.io.flush();
+	rig.world.run_until([&] { return flush->done; });
+	rig.io.discard(64, 64, true);
+	rig.world.advance_ms(10);
+	EXPECT_EQ(rig.field("quarantined"), 2u);
+	rig.world.fail_nth({.calls = call_of(PLOOP_OP_SYNC), .error = -ENOSPC});
+	auto waits = rig.io.write(64 * 9, 64);
+	rig.world.advance_ms(100);
+	EXPECT_EQ(rig.field("parked"), 1u);
+	rig.world.run_until([&] { return waits->done; });
+	EXPECT_EQ(waits->error, 0);
+	EXPECT_EQ(rig.field("enospc_events"), 0u);
+	rig.io.wait_all();
+	rig.stop_in_order();
+}
+
+// Each cluster of a write-zeroes is a want of space of its own.
+TEST(Regression, ZeroesHopeForEachOfTheirClusters)
+{
+	Rig rig;
+	rig.start("error_if_no_space");
+	rig.write(0, 64 * 4);
+	rig.io.flush();
+	rig.io.wait_all();
+	rig.fill();
+	rig.world.at_once_chance = 0;
+	rig.world.delay_ms[call_of(PLOOP_OP_SYNC)] = 50;
+	rig.io.discard(0, 64, true);
+	auto zeroes = rig.io.write_zeroes(64 * 9, 64 * 2, PLOOP_RQ_NOUNMAP);
+	rig.world.run_until([&] { return rig.field("parked") == 1; });
+	rig.io.discard(64, 64, true);
+	rig.io.wait_all();
+	EXPECT_EQ(zeroes->error, 0);
+	EXPECT_EQ(rig.field("enospc_events"), 0u);
+	rig.stop_in_order();
+}
+
 // A slow request holds the quarantine back. Meanwhile nothing is synced for it again and
 // again, and who has made space elsewhere need not wait for it.
 TEST(Regression, WhoWaitsForTheQuarantineIsTriedWhenTold)
