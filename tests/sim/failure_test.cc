@@ -710,6 +710,30 @@ TEST(Errors, AnotherErrorOfEarlierWritesIsTheResumes)
 	EXPECT_EQ(rig.io.problem, "");
 }
 
+// The manual's word on mode=failed: the next resume fails, of whichever table, and who
+// loads one after that has been told.
+TEST(Errors, AFailedDeviceIsToldByTheNextResume)
+{
+	for (const bool own : {false, true}) {
+		Rig rig;
+		rig.start();
+		rig.io.write(0, 64);
+		rig.io.wait_all();
+		rig.world.fail_nth({.calls = call_of(PLOOP_OP_WRITE_BUFFERED)});
+		EXPECT_EQ(rig.device.flush(), -EIO);
+		EXPECT_TRUE(rig.has_word("mode=failed"));
+		if (!own) {
+			EXPECT_EQ(rig.device.load("6 /img", rig.sectors), 0);
+		}
+		EXPECT_EQ(rig.device.suspend(), 0);
+		EXPECT_EQ(rig.device.resume(), -EIO);
+		EXPECT_EQ(rig.device.load("6 /img", rig.sectors), 0);
+		EXPECT_EQ(rig.device.resume(), 0);
+		EXPECT_TRUE(rig.has_word("mode=rw"));
+		rig.stop();
+	}
+}
+
 TEST(Errors, ATextAboutADeltaNamesWhatIsNotThereOrNotForUs)
 {
 	Rig rig;
