@@ -8,7 +8,7 @@
 #include <cstring>
 #include <iterator>
 
-#include "core/table_line.h"
+#include "core/format/table_line.h"
 #include "fuzz/host.h"
 #include "fuzz/tally.h"
 

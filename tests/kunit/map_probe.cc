@@ -3,7 +3,7 @@
 
 #include <new>
 
-#include "../../src/core/map.h"
+#include "../../src/core/map/map.h"
 
 namespace {
 

@@ -3,9 +3,9 @@
 
 #include <new>
 
-#include "../../src/core/atomics.h"
-#include "../../src/core/event.h"
-#include "../../src/core/park.h"
+#include "../../src/core/base/atomics.h"
+#include "../../src/core/nospace/event.h"
+#include "../../src/core/nospace/park.h"
 
 namespace {
 

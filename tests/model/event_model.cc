@@ -3,7 +3,7 @@
 // told to a reader twice.
 #include "relaxed.h"
 
-#include "core/event.h"
+#include "core/nospace/event.h"
 
 namespace {
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The whole life of an outage: src/core/outage.cc, what it needs of io.cc and
+ * The whole life of an outage: src/core/nospace/outage.cc, what it needs of io.cc and
  * target.cc, device-mapper's order of calls at suspend, undone suspend, remove
  * and resume, and a host that runs out of space and may get it back.
  *

@@ -6,7 +6,7 @@
 // the worker; that round is done at the end, when all threads have ended.
 #include "relaxed.h"
 
-#include "core/park.h"
+#include "core/nospace/park.h"
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include <random>
 #include <vector>
 
-#include "core/bitmap.h"
+#include "core/base/bitmap.h"
 #include "sim/host.h"
 
 namespace ploop {

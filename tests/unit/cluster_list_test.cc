@@ -5,7 +5,7 @@
 #include <map>
 #include <random>
 
-#include "core/cluster_list.h"
+#include "core/map/cluster_list.h"
 #include "sim/host.h"
 
 namespace ploop {

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <functional>
 
-#include "core/format.h"
+#include "core/format/format.h"
 #include "unit/words.h"
 
 namespace ploop {

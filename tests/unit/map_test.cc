@@ -5,7 +5,7 @@
 #include <random>
 #include <vector>
 
-#include "core/map.h"
+#include "core/map/map.h"
 #include "sim/host.h"
 
 namespace ploop {

@@ -2,7 +2,7 @@
 // Who holds which file, and what belongs to a device.
 #include <gtest/gtest.h>
 
-#include "core/registry.h"
+#include "core/target/registry.h"
 #include "sim/host.h"
 
 namespace ploop {

@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "core/request.h"
+#include "core/base/request.h"
 
 namespace ploop {
 

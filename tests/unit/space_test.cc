@@ -5,7 +5,7 @@
 #include <random>
 #include <vector>
 
-#include "core/space.h"
+#include "core/map/space.h"
 #include "sim/host.h"
 
 namespace ploop {

@@ -2,7 +2,7 @@
 // Table lines: every option, every limit, and the texts about bad words.
 #include <sstream>
 
-#include "core/table_line.h"
+#include "core/format/table_line.h"
 #include "unit/words.h"
 
 namespace ploop {

@@ -7,7 +7,7 @@
 #include <random>
 #include <string>
 
-#include "core/text.h"
+#include "core/base/text.h"
 
 namespace ploop {
 

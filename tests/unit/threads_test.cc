@@ -9,9 +9,9 @@
 #include <thread>
 #include <vector>
 
-#include "core/atomics.h"
-#include "core/event.h"
-#include "core/park.h"
+#include "core/base/atomics.h"
+#include "core/nospace/event.h"
+#include "core/nospace/park.h"
 
 namespace ploop {
 

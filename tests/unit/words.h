@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "core/text.h"
+#include "core/base/text.h"
 #include "ploop/target.h"
 
 namespace ploop {
