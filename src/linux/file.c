@@ -5,22 +5,12 @@
 #include <linux/dcache.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
-#include <linux/mm.h>
 #include <linux/mount.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/stat.h>
-#include <linux/uio.h>
 
 #include "internal.h"
-
-/*
- * Page 0 of the BAT is written through the page cache, the clusters are not. A page
- * that has both would be read before, and written after, a direct write to it.
- */
-#if PAGE_SHIFT > 15
-#error "pages are larger than the smallest cluster, 32 KiB"
-#endif
 
 /* The inode that holds the data: of a block device itself, not of its node in /dev. */
 static struct inode *ploop_data_inode(struct file *file)
@@ -89,7 +79,7 @@ static bool ploop_is_own_device(struct ploop_host *host, struct file *file)
 static int ploop_unsynced_error(struct ploop_file *file)
 {
 	struct file *filp = file->file;
-	int error = filemap_check_wb_err(ploop_data_inode(filp)->i_mapping, file->synced);
+	int error = filemap_check_wb_err(file->mapping, file->synced);
 
 	if (!error)
 		error = filemap_check_wb_err(filp->f_mapping, READ_ONCE(filp->f_wb_err));
@@ -186,10 +176,10 @@ int ph_file_open(struct ploop_host *host, const char *path, int fd, bool write,
 	 */
 	if (file->dio_align > SZ_4K)
 		file->dio_align = 0;
-	error = ploop_bounce_init(file);
+	file->mapping = ploop_data_inode(filp)->i_mapping;
+	error = ploop_rw_init(file);
 	if (error)
 		goto out_put;
-	file->synced = filemap_sample_wb_err(ploop_data_inode(filp)->i_mapping);
 	file->inline_ok = file->dio_align && (filp->f_mode & FMODE_NOWAIT);
 	ploop_get_facts(file, facts);
 
@@ -214,7 +204,7 @@ void ph_file_close(struct ploop_file *file)
 	ploop_bracket_enter(file->host, &bracket);
 	compat_fput(file->file);
 	ploop_bracket_leave(&bracket);
-	ploop_bounce_exit(file);
+	ploop_rw_exit(file);
 	kfree(file);
 }
 
@@ -235,123 +225,4 @@ int ph_file_path(struct ploop_file *file, char *text, size_t bytes)
 		return PTR_ERR(path) == -ENAMETOOLONG ? -ERANGE : PTR_ERR(path);
 	memmove(text, path, strlen(path) + 1);
 	return 0;
-}
-
-ssize_t ploop_file_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *iter, int ki_flags)
-{
-	struct file *filp = file->file;
-	const bool write = iov_iter_rw(iter) == WRITE;
-	ssize_t done = 0;
-	ssize_t ret = 0;
-
-	if (write)
-		file_start_write(filp);
-	while (iov_iter_count(iter)) {
-		/* All of it by hand: the flags of an open file of the caller's are not ours. */
-		struct kiocb iocb = {
-			.ki_filp = filp,
-			.ki_pos = *pos,
-			.ki_flags = ki_flags | (write ? IOCB_WRITE : 0),
-			.ki_ioprio = get_current_ioprio(),
-		};
-
-		if (write)
-			ret = filp->f_op->write_iter(&iocb, iter);
-		else
-			ret = filp->f_op->read_iter(&iocb, iter);
-		if (ret <= 0)
-			break;
-		*pos += ret;
-		done += ret;
-		/* A direct transfer that ends off its alignment cannot go on as one. */
-		if ((ki_flags & IOCB_DIRECT) && !IS_ALIGNED(ret, file->dio_align))
-			break;
-		cond_resched();
-	}
-	if (write)
-		file_end_write(filp);
-	return done ? done : ret;
-}
-
-static struct address_space *ploop_data_mapping(struct ploop_file *file)
-{
-	return ploop_data_inode(file->file)->i_mapping;
-}
-
-/*
- * A write through the page cache that goes to the disk before it ends: an error
- * found later would find us without the data. The open file itself tells each
- * error of writeback once, to whoever syncs first, which may be somebody else;
- * what came after a sample, everybody sees who took one. It may be the error of
- * another's write: with the data still here, a second try tells.
- */
-static ssize_t ploop_file_write_through(struct ploop_file *file, loff_t *pos,
-					struct iov_iter *iter)
-{
-	struct address_space *mapping = ploop_data_mapping(file);
-	const size_t count = iov_iter_count(iter);
-	const loff_t start = *pos;
-	ssize_t ret = 0;
-	int tries;
-
-	for (tries = 0; tries < 2; tries++) {
-		const errseq_t since = filemap_sample_wb_err(mapping);
-		int error;
-
-		iov_iter_revert(iter, count - iov_iter_count(iter));
-		*pos = start;
-		ret = ploop_file_rw(file, pos, iter, IOCB_DSYNC);
-		error = filemap_check_wb_err(mapping, since);
-		if (ret >= 0 && error)
-			ret = error;
-		if (ret >= 0 || ret == -ENOSPC || ret == -EDQUOT)
-			break;
-	}
-	return ret;
-}
-
-ssize_t ploop_file_copy(struct ploop_file *file, loff_t *pos, struct iov_iter *iter,
-			bool through)
-{
-	/* Never both: they do not see each other in time. */
-	if (file->dio_align)
-		return ploop_bounce_rw(file, pos, iter);
-	if (iov_iter_rw(iter) == WRITE && through)
-		return ploop_file_write_through(file, pos, iter);
-	return ploop_file_rw(file, pos, iter, 0);
-}
-
-int ploop_file_sync(struct ploop_file *file)
-{
-	int ret = vfs_fsync(file->file, 1);
-	int error = errseq_check_and_advance(&ploop_data_mapping(file)->wb_err, &file->synced);
-
-	return ret ? ret : error;
-}
-
-unsigned int ploop_buffer_map(void *memory, size_t bytes, struct bio_vec *bvecs)
-{
-	unsigned int pieces = 0;
-
-	if (!is_vmalloc_addr(memory)) {
-		bvecs[0] = (struct bio_vec) {
-			.bv_page = virt_to_page(memory),
-			.bv_offset = offset_in_page(memory),
-			.bv_len = bytes,
-		};
-		return 1;
-	}
-
-	while (bytes) {
-		const size_t length = min_t(size_t, bytes, PAGE_SIZE - offset_in_page(memory));
-
-		bvecs[pieces++] = (struct bio_vec) {
-			.bv_page = vmalloc_to_page(memory),
-			.bv_offset = offset_in_page(memory),
-			.bv_len = length,
-		};
-		memory += length;
-		bytes -= length;
-	}
-	return pieces;
 }

@@ -106,6 +106,7 @@ extern struct target_type ploop_target;
 
 struct ploop_file {
 	struct file *file;
+	struct address_space *mapping;	/* of the data: of the file itself, below any overlay */
 	struct ploop_host *host;
 	u32 dio_align;		/* bytes; 0: no direct I/O */
 	bool inline_ok;		/* direct I/O with IOCB_NOWAIT can be tried */
@@ -158,6 +159,13 @@ static inline void ploop_bracket_leave(struct ploop_bracket *bracket)
 	revert_creds(bracket->cred);
 	ploop_bracket_leave_nocred(bracket);
 }
+
+/*
+ * rw.c: how data and a file come together. ploop_rw_init() wants the file open, its
+ * mapping and dio_align; it may lower the latter, see ploop_bounce_init().
+ */
+int ploop_rw_init(struct ploop_file *file);
+void ploop_rw_exit(struct ploop_file *file);
 
 /*
  * Reads or writes with @iter's data, through its end, from *@pos of @file, and

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How data and a file come together, in process context: direct I/O, copies, syncs.
+ */
+#include <linux/mm.h>
+#include <linux/uio.h>
+
+#include "internal.h"
+
+/*
+ * Page 0 of the BAT is written through the page cache, the clusters are not. A page
+ * that has both would be read before, and written after, a direct write to it.
+ */
+#if PAGE_SHIFT > 15
+#error "pages are larger than the smallest cluster, 32 KiB"
+#endif
+
+int ploop_rw_init(struct ploop_file *file)
+{
+	int error = ploop_bounce_init(file);
+
+	if (error)
+		return error;
+	file->synced = filemap_sample_wb_err(file->mapping);
+	return 0;
+}
+
+void ploop_rw_exit(struct ploop_file *file)
+{
+	ploop_bounce_exit(file);
+}
+
+ssize_t ploop_file_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *iter, int ki_flags)
+{
+	struct file *filp = file->file;
+	const bool write = iov_iter_rw(iter) == WRITE;
+	ssize_t done = 0;
+	ssize_t ret = 0;
+
+	if (write)
+		file_start_write(filp);
+	while (iov_iter_count(iter)) {
+		/* All of it by hand: the flags of an open file of the caller's are not ours. */
+		struct kiocb iocb = {
+			.ki_filp = filp,
+			.ki_pos = *pos,
+			.ki_flags = ki_flags | (write ? IOCB_WRITE : 0),
+			.ki_ioprio = get_current_ioprio(),
+		};
+
+		if (write)
+			ret = filp->f_op->write_iter(&iocb, iter);
+		else
+			ret = filp->f_op->read_iter(&iocb, iter);
+		if (ret <= 0)
+			break;
+		*pos += ret;
+		done += ret;
+		/* A direct transfer that ends off its alignment cannot go on as one. */
+		if ((ki_flags & IOCB_DIRECT) && !IS_ALIGNED(ret, file->dio_align))
+			break;
+		cond_resched();
+	}
+	if (write)
+		file_end_write(filp);
+	return done ? done : ret;
+}
+
+/*
+ * A write through the page cache that goes to the disk before it ends: an error
+ * found later would find us without the data. The open file itself tells each
+ * error of writeback once, to whoever syncs first, which may be somebody else;
+ * what came after a sample, everybody sees who took one. It may be the error of
+ * another's write: with the data still here, a second try tells.
+ */
+static ssize_t ploop_file_write_through(struct ploop_file *file, loff_t *pos,
+					struct iov_iter *iter)
+{
+	struct address_space *mapping = file->mapping;
+	const size_t count = iov_iter_count(iter);
+	const loff_t start = *pos;
+	ssize_t ret = 0;
+	int tries;
+
+	for (tries = 0; tries < 2; tries++) {
+		const errseq_t since = filemap_sample_wb_err(mapping);
+		int error;
+
+		iov_iter_revert(iter, count - iov_iter_count(iter));
+		*pos = start;
+		ret = ploop_file_rw(file, pos, iter, IOCB_DSYNC);
+		error = filemap_check_wb_err(mapping, since);
+		if (ret >= 0 && error)
+			ret = error;
+		if (ret >= 0 || ret == -ENOSPC || ret == -EDQUOT)
+			break;
+	}
+	return ret;
+}
+
+ssize_t ploop_file_copy(struct ploop_file *file, loff_t *pos, struct iov_iter *iter,
+			bool through)
+{
+	/* Never both: they do not see each other in time. */
+	if (file->dio_align)
+		return ploop_bounce_rw(file, pos, iter);
+	if (iov_iter_rw(iter) == WRITE && through)
+		return ploop_file_write_through(file, pos, iter);
+	return ploop_file_rw(file, pos, iter, 0);
+}
+
+int ploop_file_sync(struct ploop_file *file)
+{
+	int ret = vfs_fsync(file->file, 1);
+	int error = errseq_check_and_advance(&file->mapping->wb_err, &file->synced);
+
+	return ret ? ret : error;
+}
+
+unsigned int ploop_buffer_map(void *memory, size_t bytes, struct bio_vec *bvecs)
+{
+	unsigned int pieces = 0;
+
+	if (!is_vmalloc_addr(memory)) {
+		bvecs[0] = (struct bio_vec) {
+			.bv_page = virt_to_page(memory),
+			.bv_offset = offset_in_page(memory),
+			.bv_len = bytes,
+		};
+		return 1;
+	}
+
+	while (bytes) {
+		const size_t length = min_t(size_t, bytes, PAGE_SIZE - offset_in_page(memory));
+
+		bvecs[pieces++] = (struct bio_vec) {
+			.bv_page = vmalloc_to_page(memory),
+			.bv_offset = offset_in_page(memory),
+			.bv_len = length,
+		};
+		memory += length;
+		bytes -= length;
+	}
+	return pieces;
+}
