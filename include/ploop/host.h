@@ -50,6 +50,13 @@ struct ploop_node *ph_list_take(struct ploop_list *list);
  */
 void ph_kick(struct ploop_host *host);
 
+/*
+ * The same for pc_flush(), which may sleep, and runs beside pc_work(): in process
+ * context, soon, on the caller's processor if that goes to sleep, never twice at a
+ * time for one instance; a kick while it runs makes it run once more. Any context.
+ */
+void ph_flush_kick(struct ploop_host *host);
+
 enum ploop_timer {
 	PLOOP_TIMER_RETRY,  /* the next probe of an outage */
 	PLOOP_TIMER_COMMIT, /* the next commit in the background */
@@ -86,6 +93,22 @@ void ph_wait_init(struct ploop_wait *wait);
 void ph_wait_signal(struct ploop_wait *wait);
 /* Waits for one signal, without bound. Not from pc_work(). */
 void ph_wait(struct ploop_wait *wait);
+
+/* Room for a lock of the host's own; under lockdep the kernel's takes this much. */
+struct ploop_lock {
+	uint64_t room[12];
+};
+
+/* Of locks that one may hold together, each has a kind of its own, below this. */
+#define PLOOP_LOCK_KINDS 8u
+
+/*
+ * A lock for a few lines: whoever holds it neither sleeps nor is interrupted. To
+ * take and to release it: any context. It needs no end before its memory is freed.
+ */
+void ph_lock_init(struct ploop_lock *lock, uint32_t kind);
+void ph_lock(struct ploop_lock *lock);
+void ph_unlock(struct ploop_lock *lock);
 
 /* One lock for the whole module, for the registry. Process context. */
 void ph_global_lock(void);
@@ -134,6 +157,13 @@ int ph_file_open(struct ploop_host *host, const char *path, int fd, bool write,
 void ph_file_close(struct ploop_file *file);
 /* The size of the file now, in bytes. */
 uint64_t ph_file_size(struct ploop_file *file);
+/*
+ * fdatasync, here and now: sleeps. Any number of them, and of PLOOP_OP_SYNC, may run
+ * on one file at the same time. An error of writeback is told to each of them that
+ * it falls into; one that falls between two, to the next to begin. 0, or a
+ * negative errno, EDQUOT as -ENOSPC.
+ */
+int64_t ph_file_sync(struct ploop_file *file);
 /* Writes the absolute path of the file, NUL-terminated; -ERANGE if it does not fit. */
 int ph_file_path(struct ploop_file *file, char *text, size_t bytes);
 
@@ -143,7 +173,7 @@ enum ploop_op_kind {
 	PLOOP_OP_READ,           /* result: bytes read, short only at the end of the file */
 	PLOOP_OP_WRITE,          /* direct where the file can; result: bytes written */
 	PLOOP_OP_WRITE_BUFFERED, /* through the page cache, any alignment; result: bytes */
-	PLOOP_OP_SYNC,           /* fdatasync */
+	PLOOP_OP_SYNC,           /* as ph_file_sync() */
 	PLOOP_OP_TRUNCATE,       /* sets the file's size to offset */
 	PLOOP_OP_RESERVE,        /* fallocate of offset and bytes; the size stays */
 	PLOOP_OP_PUNCH,          /* frees the range, which reads as zeros then */
@@ -181,6 +211,7 @@ struct ploop_rq; /* include/ploop/target.h */
 
 #define PLOOP_IO_INLINE   1u /* try it here, without waiting; -EAGAIN if that cannot be */
 #define PLOOP_IO_COPIED   2u /* any alignment, any file: the host copies the data */
+#define PLOOP_IO_DSYNC    4u /* a write that is durable when it ends; never with INLINE */
 
 /*
  * Starts reading or writing (as the request's op says) @bytes of the request's
@@ -232,6 +263,7 @@ PLOOP_END_C
 /* Both sides must mean the same memory. */
 #if __SIZEOF_POINTER__ == 8
 PLOOP_ASSERT(sizeof(struct ploop_wait) == 128, "ploop_wait");
+PLOOP_ASSERT(sizeof(struct ploop_lock) == 96, "ploop_lock");
 PLOOP_ASSERT(sizeof(struct ploop_file_facts) == 32, "ploop_file_facts");
 PLOOP_ASSERT(sizeof(struct ploop_op) == 72, "ploop_op");
 PLOOP_ASSERT(offsetof(struct ploop_op, done) == 40, "ploop_op.done");

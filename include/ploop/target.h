@@ -101,6 +101,7 @@ void pc_rq_done(struct ploop_rq *rq, int64_t result);
 void pc_epoch_drained(struct ploop_core *core);
 void pc_timer(struct ploop_core *core, enum ploop_timer which);
 void pc_work(struct ploop_core *core);
+void pc_flush(struct ploop_core *core);
 
 /*
  * A message: a negative errno, 0 without a reply, 1 with one in @reply. A reply

@@ -14,14 +14,14 @@
 
 /* Moves @bytes between @pos of the file and @from of the memory, all aligned. */
 static ssize_t ploop_bounce_direct(struct ploop_file *file, unsigned int direction, loff_t pos,
-				   size_t from, size_t bytes)
+				   size_t from, size_t bytes, int ki_flags)
 {
 	struct bio_vec bvecs[PLOOP_BUFFER_PIECES];
 	struct iov_iter iter;
 
 	iov_iter_bvec(&iter, direction, bvecs, ploop_buffer_map(file->bounce + from, bytes, bvecs),
 		      bytes);
-	return ploop_file_rw(file, &pos, &iter, IOCB_DIRECT);
+	return ploop_file_rw(file, &pos, &iter, IOCB_DIRECT | ki_flags);
 }
 
 int ploop_bounce_init(struct ploop_file *file)
@@ -41,7 +41,7 @@ int ploop_bounce_init(struct ploop_file *file)
 	 */
 	if (!(file->file->f_mode & FMODE_READ))
 		return 0;
-	ret = ploop_bounce_direct(file, ITER_DEST, 0, 0, file->dio_align);
+	ret = ploop_bounce_direct(file, ITER_DEST, 0, 0, file->dio_align, 0);
 	if (ret == -EINVAL || ret == -EOPNOTSUPP)
 		file->dio_align = 0;
 	return 0;
@@ -55,7 +55,7 @@ void ploop_bounce_exit(struct ploop_file *file)
 /* Reads the block of which a write leaves a part as it is. */
 static ssize_t ploop_bounce_keep(struct ploop_file *file, loff_t start, size_t from)
 {
-	ssize_t ret = ploop_bounce_direct(file, ITER_DEST, start + from, from, file->dio_align);
+	ssize_t ret = ploop_bounce_direct(file, ITER_DEST, start + from, from, file->dio_align, 0);
 
 	if (ret < 0)
 		return ret;
@@ -64,7 +64,7 @@ static ssize_t ploop_bounce_keep(struct ploop_file *file, loff_t start, size_t f
 
 /* Writes @bytes at @head of the blocks from @start on, @whole bytes in all. */
 static ssize_t ploop_bounce_write(struct ploop_file *file, loff_t start, size_t head, size_t bytes,
-				  struct iov_iter *data)
+				  struct iov_iter *data, int ki_flags)
 {
 	const size_t whole = round_up(head + bytes, file->dio_align);
 	ssize_t ret = 0;
@@ -77,7 +77,7 @@ static ssize_t ploop_bounce_write(struct ploop_file *file, loff_t start, size_t 
 		return ret;
 	if (copy_from_iter(file->bounce + head, bytes, data) != bytes)
 		return -EFAULT;
-	ret = ploop_bounce_direct(file, ITER_SOURCE, start, 0, whole);
+	ret = ploop_bounce_direct(file, ITER_SOURCE, start, 0, whole, ki_flags);
 	if (ret <= (ssize_t)head)
 		return ret < 0 ? ret : 0;
 	return min_t(ssize_t, ret - head, bytes);
@@ -87,14 +87,15 @@ static ssize_t ploop_bounce_read(struct ploop_file *file, loff_t start, size_t h
 				 struct iov_iter *data)
 {
 	ssize_t ret = ploop_bounce_direct(file, ITER_DEST, start, 0,
-					  round_up(head + bytes, file->dio_align));
+					  round_up(head + bytes, file->dio_align), 0);
 
 	if (ret <= (ssize_t)head)
 		return ret < 0 ? ret : 0;
 	return copy_to_iter(file->bounce + head, min_t(size_t, ret - head, bytes), data);
 }
 
-ssize_t ploop_bounce_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *data)
+ssize_t ploop_bounce_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *data,
+			int ki_flags)
 {
 	ssize_t done = 0;
 	ssize_t ret;
@@ -108,7 +109,7 @@ ssize_t ploop_bounce_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *d
 
 		bytes = min_t(size_t, iov_iter_count(data), PLOOP_ALLOC_MAX - head);
 		if (iov_iter_rw(data) == WRITE)
-			ret = ploop_bounce_write(file, start, head, bytes, data);
+			ret = ploop_bounce_write(file, start, head, bytes, data, ki_flags);
 		else
 			ret = ploop_bounce_read(file, start, head, bytes, data);
 		if (ret > 0) {

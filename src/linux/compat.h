@@ -36,6 +36,13 @@ static inline bool compat_table_is_writable(struct dm_table *table)
 #define compat_timer_delete_sync(timer) del_timer_sync(timer)
 #endif
 
+/* Since 6.17 a workqueue says so if its works run where they are queued. */
+#if PLOOP_KERNEL_SINCE(6, 17)
+#define COMPAT_WQ_PERCPU WQ_PERCPU
+#else
+#define COMPAT_WQ_PERCPU 0
+#endif
+
 /*
  * Must pages not change while they are on their way to the data of @inode, a
  * block device's or a file's? Since 6.10 btrfs says so in the mapping, for inodes

@@ -68,6 +68,7 @@ struct ploop_host {
 	struct ploop_core *core;
 	struct workqueue_struct *io_wq;		/* reading requests, and operations */
 	struct workqueue_struct *write_wq;	/* writing requests */
+	struct workqueue_struct *flush_wq;	/* pc_flush() */
 	struct ploop_epoch epoch;
 
 	/* The rest is not for the path of mapped requests. */
@@ -83,6 +84,7 @@ struct ploop_host {
 	bool event_late;			/* an event was raised while the gate was shut */
 	struct ploop_timer_slot timers[PLOOP_TIMERS];
 	struct work_struct kick_work;
+	struct work_struct flush_work;
 	struct work_struct event_work;
 };
 
@@ -110,7 +112,9 @@ struct ploop_file {
 	struct ploop_host *host;
 	u32 dio_align;		/* bytes; 0: no direct I/O */
 	bool inline_ok;		/* direct I/O with IOCB_NOWAIT can be tried */
-	errseq_t synced;	/* the errors of writeback that PLOOP_OP_SYNC has told */
+	/* The errors of writeback that a sync of ours has told, or is about to. */
+	errseq_t synced;
+	spinlock_t synced_lock;	/* for writing it */
 	/* Held by whoever changes a part of a block, and while @bounce is used. */
 	struct mutex partial_lock;
 	void *bounce;		/* PLOOP_ALLOC_MAX bytes, with direct I/O only */
@@ -177,11 +181,11 @@ ssize_t ploop_file_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *ite
  * The same, by memory of our own where the file has direct I/O, else through the
  * page cache: any alignment of offset, length and memory. @through: what the page
  * cache got is on the disk before this returns, and no error of writeback is missed,
- * whoever else syncs the file.
+ * whoever else syncs the file. @ki_flags is for what is written by direct I/O.
  */
 ssize_t ploop_file_copy(struct ploop_file *file, loff_t *pos, struct iov_iter *iter,
-			bool through);
-/* PLOOP_OP_SYNC. Never two at a time of one file. */
+			bool through, int ki_flags);
+/* ph_file_sync(), inside the bracket. */
 int ploop_file_sync(struct ploop_file *file);
 
 /*
@@ -193,7 +197,8 @@ int ploop_file_sync(struct ploop_file *file);
  */
 int ploop_bounce_init(struct ploop_file *file);
 void ploop_bounce_exit(struct ploop_file *file);
-ssize_t ploop_bounce_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *iter);
+ssize_t ploop_bounce_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *iter,
+			int ki_flags);
 
 /* Pages that @bytes of ph_alloc(), at most PLOOP_ALLOC_MAX, can touch. */
 #define PLOOP_BUFFER_PIECES (PLOOP_ALLOC_MAX / PAGE_SIZE + 1)

@@ -218,6 +218,11 @@ static void ploop_io_inline(struct ploop_bio *pb)
 
 /* ---- In a worker --------------------------------------------------------------- */
 
+static int ploop_io_flags(const struct ploop_bio *pb)
+{
+	return pb->flags & PLOOP_IO_DSYNC ? IOCB_DSYNC : 0;
+}
+
 static void ploop_io_direct(struct ploop_bio *pb, struct iov_iter *iter)
 {
 	struct ploop_bracket bracket;
@@ -227,7 +232,7 @@ static void ploop_io_direct(struct ploop_bio *pb, struct iov_iter *iter)
 	ploop_bracket_enter(pb->file->host, &bracket);
 	if (ploop_io_is_write(pb))
 		file_start_write(pb->file->file);
-	queued = ploop_iocb_submit(pb, iter, 0, &result);
+	queued = ploop_iocb_submit(pb, iter, ploop_io_flags(pb), &result);
 	ploop_bracket_leave(&bracket);
 
 	if (queued)
@@ -243,7 +248,7 @@ static void ploop_io_copied(struct ploop_bio *pb, struct iov_iter *iter)
 	ssize_t result;
 
 	ploop_bracket_enter(pb->file->host, &bracket);
-	result = ploop_file_copy(pb->file, &pos, iter, true);
+	result = ploop_file_copy(pb->file, &pos, iter, true, ploop_io_flags(pb));
 	ploop_bracket_leave(&bracket);
 
 	pc_rq_done(&pb->rq, ploop_result(result));

@@ -35,7 +35,7 @@ static ssize_t ploop_op_move(struct ploop_file *file, loff_t *pos, struct iov_it
 	if (ret != -EINVAL && ret != -EOPNOTSUPP)
 		return ret;
 	iov_iter_revert(iter, count - iov_iter_count(iter));
-	return ploop_file_copy(file, pos, iter, through);
+	return ploop_file_copy(file, pos, iter, through, 0);
 }
 
 /* Moves the buffer's bytes, all of them unless an error or the end of the file comes first. */

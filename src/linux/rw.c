@@ -21,6 +21,7 @@ int ploop_rw_init(struct ploop_file *file)
 
 	if (error)
 		return error;
+	spin_lock_init(&file->synced_lock);
 	file->synced = filemap_sample_wb_err(file->mapping);
 	return 0;
 }
@@ -99,22 +100,48 @@ static ssize_t ploop_file_write_through(struct ploop_file *file, loff_t *pos,
 }
 
 ssize_t ploop_file_copy(struct ploop_file *file, loff_t *pos, struct iov_iter *iter,
-			bool through)
+			bool through, int ki_flags)
 {
 	/* Never both: they do not see each other in time. */
 	if (file->dio_align)
-		return ploop_bounce_rw(file, pos, iter);
+		return ploop_bounce_rw(file, pos, iter, ki_flags);
 	if (iov_iter_rw(iter) == WRITE && through)
 		return ploop_file_write_through(file, pos, iter);
 	return ploop_file_rw(file, pos, iter, 0);
 }
 
+/*
+ * The open file tells each error of writeback once: of two syncs that run at the
+ * same time, the second would hear nothing of what the first was told. So each
+ * looks, when it has ended, for what has come since the last one that had ended
+ * before it began.
+ */
 int ploop_file_sync(struct ploop_file *file)
 {
+	errseq_t since = READ_ONCE(file->synced);
 	int ret = vfs_fsync(file->file, 1);
-	int error = errseq_check_and_advance(&file->mapping->wb_err, &file->synced);
+	int error;
 
+	/*
+	 * Under the lock the file's cursor moves forward only. Who begins a sync now
+	 * is told of what comes after this look.
+	 */
+	spin_lock(&file->synced_lock);
+	error = errseq_check_and_advance(&file->mapping->wb_err, &since);
+	WRITE_ONCE(file->synced, since);
+	spin_unlock(&file->synced_lock);
 	return ret ? ret : error;
+}
+
+int64_t ph_file_sync(struct ploop_file *file)
+{
+	struct ploop_bracket bracket;
+	int ret;
+
+	ploop_bracket_enter(file->host, &bracket);
+	ret = ploop_file_sync(file);
+	ploop_bracket_leave(&bracket);
+	return ploop_result(ret);
 }
 
 unsigned int ploop_buffer_map(void *memory, size_t bytes, struct bio_vec *bvecs)

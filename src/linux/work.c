@@ -3,21 +3,24 @@
  * What runs on the instance's own account: the worker, timers and events, and
  * the gate that stops them.
  *
- * There are three workqueues, so that the core never queues behind I/O that waits
+ * There are several workqueues, so that the core never queues behind I/O that waits
  * for the file system below, and reads never behind writes that wait for it to be
- * thawed. All are WQ_MEM_RECLAIM: pages are cleaned through us, so we must get on
- * when no thread can be made. But what the file system
- * below waits for in our workers is its own affair - ext4 short of space flushes
- * a work of the system's queue, for instance - and would be warned about, with a
- * stack trace, exactly during an outage: __WQ_LEGACY leaves that warning out.
+ * thawed. That for flushes runs on the processor of whoever asks for one, who is
+ * about to sleep: waking an idle one would take longer. All are WQ_MEM_RECLAIM:
+ * pages are cleaned through us, so we must get on when no thread can be made. But
+ * what the file system below waits for in our workers is its own affair - ext4 short
+ * of space flushes a work of the system's queue, for instance - and would be warned
+ * about, with a stack trace, exactly during an outage: __WQ_LEGACY leaves that
+ * warning out.
  */
 #include <linux/jiffies.h>
 
 #include "internal.h"
 
-/* ---- The worker ------------------------------------------------------------ */
+/* ---- The workers ----------------------------------------------------------- */
 
-void ph_kick(struct ploop_host *host)
+static void ploop_kick(struct ploop_host *host, struct workqueue_struct *wq,
+		       struct work_struct *work)
 {
 	unsigned long flags;
 
@@ -27,8 +30,18 @@ void ph_kick(struct ploop_host *host)
 	 */
 	spin_lock_irqsave(&host->gate_lock, flags);
 	if (likely(host->gate == PLOOP_GATE_OPEN))
-		queue_work(host->control_wq, &host->kick_work);
+		queue_work(wq, work);
 	spin_unlock_irqrestore(&host->gate_lock, flags);
+}
+
+void ph_kick(struct ploop_host *host)
+{
+	ploop_kick(host, host->control_wq, &host->kick_work);
+}
+
+void ph_flush_kick(struct ploop_host *host)
+{
+	ploop_kick(host, host->flush_wq, &host->flush_work);
 }
 
 static void ploop_kick_work(struct work_struct *work)
@@ -37,6 +50,15 @@ static void ploop_kick_work(struct work_struct *work)
 	unsigned int noio = memalloc_noio_save();
 
 	pc_work(host->core);
+	memalloc_noio_restore(noio);
+}
+
+static void ploop_flush_work(struct work_struct *work)
+{
+	struct ploop_host *host = container_of(work, struct ploop_host, flush_work);
+	unsigned int noio = memalloc_noio_save();
+
+	pc_flush(host->core);
 	memalloc_noio_restore(noio);
 }
 
@@ -133,6 +155,7 @@ void ph_quiesce(struct ploop_host *host)
 	 */
 	ploop_delete_timers(host);
 	flush_work(&host->kick_work);
+	flush_work(&host->flush_work);
 	ploop_epoch_settle(host);
 	/* An event is not dropped: who waits for it has nothing else. */
 	flush_work(&host->event_work);
@@ -150,6 +173,7 @@ int ploop_work_init(struct ploop_host *host)
 	spin_lock_init(&host->gate_lock);
 	host->gate = PLOOP_GATE_QUIET;
 	INIT_WORK(&host->kick_work, ploop_kick_work);
+	INIT_WORK(&host->flush_work, ploop_flush_work);
 	INIT_WORK(&host->event_work, ploop_event_work);
 	for (i = 0; i < PLOOP_TIMERS; i++) {
 		host->timers[i].host = host;
@@ -166,8 +190,14 @@ int ploop_work_init(struct ploop_host *host)
 	host->write_wq = alloc_workqueue("ploop_wr-%s", flags, 0, host->name);
 	if (!host->write_wq)
 		goto no_write_wq;
+	host->flush_wq = alloc_workqueue("ploop_fl-%s", COMPAT_WQ_PERCPU | WQ_HIGHPRI |
+					 WQ_MEM_RECLAIM | __WQ_LEGACY, 0, host->name);
+	if (!host->flush_wq)
+		goto no_flush_wq;
 	return 0;
 
+no_flush_wq:
+	destroy_workqueue(host->write_wq);
 no_write_wq:
 	destroy_workqueue(host->io_wq);
 no_io_wq:
@@ -181,12 +211,14 @@ void ploop_work_stop(struct ploop_host *host)
 	ploop_delete_timers(host);
 	ploop_epoch_settle(host);
 	cancel_work_sync(&host->kick_work);
+	cancel_work_sync(&host->flush_work);
 	cancel_work_sync(&host->event_work);
 	ploop_set_gate(host, PLOOP_GATE_QUIET);
 }
 
 void ploop_work_exit(struct ploop_host *host)
 {
+	destroy_workqueue(host->flush_wq);
 	destroy_workqueue(host->write_wq);
 	destroy_workqueue(host->io_wq);
 	destroy_workqueue(host->control_wq);

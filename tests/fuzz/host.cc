@@ -155,6 +155,13 @@ bool ploop_host::step()
 		pc_epoch_drained(core);
 		return true;
 	}
+	if (flush_kicked && !flushing && (!kicked || random(2) != 0)) {
+		flush_kicked = false;
+		flushing = true;
+		pc_flush(core);
+		flushing = false;
+		return true;
+	}
 	if (!kicked)
 		return false;
 	kicked = false;
@@ -316,6 +323,12 @@ void ph_kick(ploop_host *host)
 		host->kicked = true;
 }
 
+void ph_flush_kick(ploop_host *host)
+{
+	if (!host->quiet)
+		host->flush_kicked = true;
+}
+
 void ph_timer_arm(ploop_host *host, ploop_timer which, uint32_t delay_ms)
 {
 	if (!host->quiet)
@@ -330,6 +343,7 @@ void ph_timer_stop(ploop_host *host, ploop_timer which)
 void ph_quiesce(ploop_host *host)
 {
 	host->kicked = false;
+	host->flush_kicked = false;
 	for (uint64_t &due : host->due_ms)
 		due = 0;
 	host->quiet = true;
@@ -363,6 +377,23 @@ void ph_wait(ploop_wait *wait)
 			fuzz::fail("something waits, and nothing is left to run");
 	}
 	wait->room[0] = 0;
+}
+
+void ph_lock_init(ploop_lock *lock, uint32_t)
+{
+	lock->room[0] = 0;
+}
+
+void ph_lock(ploop_lock *lock)
+{
+	FUZZ_EXPECT(lock->room[0] == 0, "a lock is taken twice");
+	lock->room[0] = 1;
+}
+
+void ph_unlock(ploop_lock *lock)
+{
+	FUZZ_EXPECT(lock->room[0] == 1, "a lock is released that is not held");
+	lock->room[0] = 0;
 }
 
 void ph_global_lock(void)
@@ -427,6 +458,11 @@ uint64_t ph_file_size(ploop_file *file)
 	return file->file->size;
 }
 
+int64_t ph_file_sync(ploop_file *)
+{
+	return 0;
+}
+
 int ph_file_path(ploop_file *, char *text, size_t bytes)
 {
 	return snprintf(text, bytes, "/img") < int(bytes) ? 0 : -ERANGE;
@@ -471,6 +507,9 @@ void ph_rq_io(ploop_rq *rq, ploop_file *file, uint64_t offset, uint32_t skip, ui
 	FUZZ_EXPECT(bytes > 0 && uint64_t{skip} + bytes <= request->data.size(),
 		    "I/O outside of the request's data");
 	FUZZ_EXPECT(rq->op == PLOOP_RQ_READ || file->writable, "writes to a read-only file");
+	FUZZ_EXPECT((flags & PLOOP_IO_DSYNC) == 0 ||
+			    (rq->op == PLOOP_RQ_WRITE && (flags & PLOOP_IO_INLINE) == 0),
+		    "PLOOP_IO_DSYNC where it may not be");
 	if ((flags & PLOOP_IO_INLINE) != 0 && host->random(4) == 0)
 		return pc_rq_done(rq, -EAGAIN);
 	if ((flags & PLOOP_IO_INLINE) != 0)

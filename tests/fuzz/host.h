@@ -101,6 +101,8 @@ struct ploop_host {
 	uint32_t seed = 1;
 	bool quiet = true;
 	bool kicked = false;
+	bool flush_kicked = false;
+	bool flushing = false;
 	bool drained = false;
 	bool flipping = false;
 	uint32_t epoch = 0;

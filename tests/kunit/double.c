@@ -20,6 +20,14 @@ void pc_work(struct ploop_core *core)
 		atomic_inc(&core->surprises);
 }
 
+void pc_flush(struct ploop_core *core)
+{
+	if (core->flush)
+		core->flush(core);
+	else
+		atomic_inc(&core->surprises);
+}
+
 void pc_timer(struct ploop_core *core, enum ploop_timer which)
 {
 	if (core->timer)

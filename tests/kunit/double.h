@@ -19,6 +19,7 @@
 /* The core: its callbacks are a suite's; those left out are not expected. */
 struct ploop_core {
 	void (*work)(struct ploop_core *core);
+	void (*flush)(struct ploop_core *core);
 	void (*timer)(struct ploop_core *core, enum ploop_timer which);
 	void (*drained)(struct ploop_core *core);
 	atomic_t surprises;		/* calls of what the suite left out */

@@ -291,6 +291,79 @@ static void sync_misses_no_error(struct kunit *test)
 	ph_file_close(file);
 }
 
+/* A file whose sync waits until it may end; then it tells what the file tells. */
+struct slow_sync {
+	const struct file_operations *own;
+	struct file_operations fops;
+	struct ploop_file *file;
+	struct completion go_on;
+	atomic_t inside;
+	struct ploop_thread threads[2];
+	s64 results[2];
+};
+
+static struct slow_sync *the_slow_sync;
+
+static int slow_fsync(struct file *filp, loff_t start, loff_t end, int datasync)
+{
+	atomic_inc(&the_slow_sync->inside);
+	wait_for_completion(&the_slow_sync->go_on);
+	return file_check_and_advance_wb_err(filp);
+}
+
+static void sync_first(void *data)
+{
+	struct slow_sync *slow = data;
+
+	slow->results[0] = ph_file_sync(slow->file);
+}
+
+static void sync_second(void *data)
+{
+	struct slow_sync *slow = data;
+
+	slow->results[1] = ph_file_sync(slow->file);
+}
+
+/* Of two that run at the same time the file tells only one. */
+static void syncs_that_overlap_miss_no_error(struct kunit *test)
+{
+	struct slow_sync *slow = kunit_kzalloc(test, sizeof(*slow), GFP_KERNEL);
+	struct file *filp;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, slow);
+	slow->file = made(test, FILE_BYTES);
+	filp = slow->file->file;
+	KUNIT_EXPECT_EQ(test, ph_file_sync(slow->file), 0ll);
+
+	the_slow_sync = slow;
+	init_completion(&slow->go_on);
+	slow->own = filp->f_op;
+	slow->fops = *filp->f_op;
+	slow->fops.fsync = slow_fsync;
+	filp->f_op = &slow->fops;
+	ploop_thread_start(test, &slow->threads[0], ploop_cpu(0), sync_first, slow);
+	ploop_thread_start(test, &slow->threads[1], ploop_cpu(1), sync_second, slow);
+	KUNIT_EXPECT_TRUE(test, ploop_eventually(atomic_read(&slow->inside) == 2));
+	mapping_set_error(slow->file->mapping, -EIO);
+	/* One after the other. */
+	complete(&slow->go_on);
+	ploop_linger();
+	complete(&slow->go_on);
+	ploop_thread_join(test, &slow->threads[0]);
+	ploop_thread_join(test, &slow->threads[1]);
+	filp->f_op = slow->own;
+
+	KUNIT_EXPECT_EQ(test, slow->results[0], (s64)-EIO);
+	KUNIT_EXPECT_EQ(test, slow->results[1], (s64)-EIO);
+	KUNIT_EXPECT_EQ(test, ph_file_sync(slow->file), 0ll);
+	/* One that falls between two syncs is the next one's. */
+	mapping_set_error(slow->file->mapping, -EDQUOT);
+	KUNIT_EXPECT_EQ(test, ph_file_sync(slow->file), (s64)-ENOSPC);
+	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_SYNC, slow->file, 0, 0), 0ll);
+	ph_file_close(slow->file);
+}
+
 /* An error from before our time, which the first sync of ours would be told of. */
 static void open_tells_of_an_earlier_error(struct kunit *test)
 {
@@ -556,6 +629,7 @@ static struct kunit_case file_cases[] = {
 	KUNIT_CASE(open_refuses),
 	KUNIT_CASE_PARAM(write_is_direct_where_it_can, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(sync_misses_no_error, ploop_host_fs_next),
+	KUNIT_CASE_PARAM(syncs_that_overlap_miss_no_error, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(open_tells_of_an_earlier_error, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(write_buffered_anywhere, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(buffer_of_mapped_pages, ploop_host_fs_next),

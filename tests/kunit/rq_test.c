@@ -417,6 +417,52 @@ static void write_meets_want_of_space(struct kunit *test)
 	ph_file_close(file);
 }
 
+/* What the file was asked for. */
+static struct {
+	const struct file_operations *own;
+	int write_flags;	/* of all the kiocbs, and of any */
+	int any_flags;
+} asked;
+
+static ssize_t noting_write_iter(struct kiocb *iocb, struct iov_iter *iter)
+{
+	asked.write_flags &= iocb->ki_flags;
+	asked.any_flags |= iocb->ki_flags;
+	return asked.own->write_iter(iocb, iter);
+}
+
+static void write_is_durable_if_asked(struct kunit *test)
+{
+	const struct ploop_host_fs *fs = test->param_value;
+	struct file_operations *fops = kunit_kzalloc(test, sizeof(*fops), GFP_KERNEL);
+	struct ploop_file *file = made(test, FILE_BYTES);
+	struct ploop_double_rq *from = rq_new(test, REQ_OP_WRITE, paged);
+	struct file *filp = file->file;
+	static const u32 flags[] = { 0, PLOOP_IO_COPIED };
+	size_t i;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fops);
+	asked.own = filp->f_op;
+	*fops = *filp->f_op;
+	fops->write_iter = noting_write_iter;
+	filp->f_op = fops;
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		asked.write_flags = ~0;
+		KUNIT_EXPECT_EQ(test, transfer(from, file, 65536, 0, DATA_BYTES,
+					       flags[i] | PLOOP_IO_DSYNC), (s64)DATA_BYTES);
+		KUNIT_EXPECT_TRUE(test, asked.write_flags & IOCB_DSYNC);
+		KUNIT_EXPECT_EQ(test, !!(asked.write_flags & IOCB_DIRECT), fs->direct);
+		asked.any_flags = 0;
+		KUNIT_EXPECT_EQ(test, transfer(from, file, 65536, 0, DATA_BYTES, flags[i]),
+				(s64)DATA_BYTES);
+		/* What the page cache gets goes to the disk in any case. */
+		KUNIT_EXPECT_EQ(test, !(asked.any_flags & IOCB_DSYNC), fs->direct);
+	}
+	filp->f_op = asked.own;
+	rq_free(from);
+	ph_file_close(file);
+}
+
 /* ---- In the submitter's context --------------------------------------------------------- */
 
 static void inline_where_it_can(struct kunit *test)
@@ -571,6 +617,7 @@ static struct kunit_case rq_cases[] = {
 	KUNIT_CASE_PARAM(neighbours_stay, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(read_is_short_at_the_end, ploop_host_fs_next),
 	KUNIT_CASE(write_meets_want_of_space),
+	KUNIT_CASE_PARAM(write_is_durable_if_asked, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(inline_where_it_can, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(inline_never_in_a_bad_place, ploop_host_fs_next),
 	KUNIT_CASE(request_ends),

@@ -25,6 +25,10 @@ struct work_test {
 	u64 fired_at_ms;
 	struct ploop_wait wait;
 	bool returned;
+	bool beside;
+	int flushed_on;
+	struct ploop_lock locks[2];
+	u64 guarded;
 };
 
 static struct work_test *the_test;
@@ -32,6 +36,14 @@ static struct work_test *the_test;
 static struct ploop_host *host_of(struct work_test *t)
 {
 	return t->instance->host;
+}
+
+static void quiesce(void *data)
+{
+	struct work_test *t = data;
+
+	ph_quiesce(host_of(t));
+	WRITE_ONCE(t->returned, true);
 }
 
 /* ---- The worker ------------------------------------------------------------------ */
@@ -112,6 +124,11 @@ static void stay_inside(struct ploop_core *core)
 	atomic_dec(&t->inside);
 }
 
+static void count_work_beside(struct ploop_core *core)
+{
+	WRITE_ONCE(the_test->beside, true);
+}
+
 static void kick_while_it_runs(struct kunit *test)
 {
 	struct work_test *t = test->priv;
@@ -131,6 +148,74 @@ static void kick_while_it_runs(struct kunit *test)
 	ploop_linger();
 	KUNIT_EXPECT_EQ(test, atomic_read(&t->runs), 2);
 	KUNIT_EXPECT_EQ(test, atomic_read(&t->overlaps), 0);
+}
+
+/* ---- Flushes -------------------------------------------------------------------- */
+
+static void flush_while_it_runs(struct kunit *test)
+{
+	struct work_test *t = test->priv;
+	int i;
+
+	/* Beside the worker. */
+	t->instance->core.flush = stay_inside;
+	t->instance->core.work = count_work_beside;
+	ph_flush_kick(host_of(t));
+	ploop_linger();
+	ph_start(host_of(t));
+	ploop_linger();
+	KUNIT_EXPECT_EQ(test, atomic_read(&t->inside), 0);	/* forgotten */
+
+	ph_flush_kick(host_of(t));
+	KUNIT_EXPECT_TRUE(test, wait_for_completion_timeout(&t->entered, PLOOP_PATIENCE));
+	for (i = 0; i < 5; i++)
+		ph_flush_kick(host_of(t));
+	ph_kick(host_of(t));
+	KUNIT_EXPECT_TRUE(test, ploop_eventually(READ_ONCE(t->beside)));
+	complete(&t->go_on);
+	KUNIT_EXPECT_TRUE(test, wait_for_completion_timeout(&t->entered, PLOOP_PATIENCE));
+
+	/* Who quiesces waits for it; what is kicked meanwhile is forgotten. */
+	ploop_thread_start(test, &t->threads[0], ploop_cpu(0), quiesce, t);
+	ploop_linger();
+	KUNIT_EXPECT_FALSE(test, READ_ONCE(t->returned));
+	ph_flush_kick(host_of(t));
+	complete(&t->go_on);
+	ploop_thread_join(test, &t->threads[0]);
+	KUNIT_EXPECT_EQ(test, atomic_read(&t->runs), 2);
+	ploop_linger();
+	KUNIT_EXPECT_EQ(test, atomic_read(&t->runs), 2);
+	KUNIT_EXPECT_EQ(test, atomic_read(&t->overlaps), 0);
+}
+
+static void note_cpu(struct ploop_core *core)
+{
+	WRITE_ONCE(the_test->flushed_on, raw_smp_processor_id());
+	atomic_inc(&the_test->runs);
+}
+
+static void flush_kick_here(void *data)
+{
+	ph_flush_kick(host_of(data));
+}
+
+/* On the processor of whoever kicks. */
+static void flush_wakes_no_other_processor(struct kunit *test)
+{
+	struct work_test *t = test->priv;
+	unsigned int i;
+
+	t->instance->core.flush = note_cpu;
+	ph_start(host_of(t));
+	for (i = 0; i < 10; i++) {
+		int cpu = ploop_cpu(i % 2);
+
+		ploop_thread_start(test, &t->threads[0], cpu, flush_kick_here, t);
+		ploop_thread_join(test, &t->threads[0]);
+		KUNIT_EXPECT_TRUE(test, ploop_eventually(atomic_read(&t->runs) == i + 1));
+		KUNIT_EXPECT_EQ(test, READ_ONCE(t->flushed_on), cpu);
+		flush_work(&host_of(t)->flush_work);
+	}
 }
 
 /* ---- The gate --------------------------------------------------------------------- */
@@ -155,14 +240,6 @@ static void kick_while_quiet_is_forgotten(struct kunit *test)
 	ph_start(host_of(t));
 	ploop_linger();
 	KUNIT_EXPECT_EQ(test, atomic_read(&t->runs), 1);
-}
-
-static void quiesce(void *data)
-{
-	struct work_test *t = data;
-
-	ph_quiesce(host_of(t));
-	WRITE_ONCE(t->returned, true);
 }
 
 static void quiesce_waits_for_the_worker(struct kunit *test)
@@ -438,6 +515,56 @@ static void wait_is_signalled(struct kunit *test)
 	ploop_irq_join(test, &t->irq);
 }
 
+enum { LOCKED = 20000, LOCKED_IN_IRQ = 500 };
+
+static void lock_often(void *data)
+{
+	struct work_test *t = data;
+	int i;
+
+	for (i = 0; i < LOCKED; i++) {
+		ph_lock(&t->locks[0]);
+		ph_lock(&t->locks[1]);
+		t->guarded++;
+		ph_unlock(&t->locks[1]);
+		ph_unlock(&t->locks[0]);
+	}
+}
+
+static void lock_in_irq(struct ploop_irq *irq)
+{
+	struct work_test *t = container_of(irq, struct work_test, irq);
+
+	ph_lock(&t->locks[1]);
+	t->guarded++;
+	ph_unlock(&t->locks[1]);
+}
+
+/* Two kinds, one in the other, also in an interrupt of whoever would hold them. */
+static void lock_in_any_context(struct kunit *test)
+{
+	struct work_test *t = test->priv;
+	unsigned long flags;
+
+	ph_lock_init(&t->locks[0], 0);
+	ph_lock_init(&t->locks[1], PLOOP_LOCK_KINDS - 1);
+	ploop_irq_start(test, &t->irq, ploop_cpu(0), true, LOCKED_IN_IRQ, lock_in_irq);
+	ploop_thread_start(test, &t->threads[0], ploop_cpu(0), lock_often, t);
+	ploop_thread_start(test, &t->threads[1], ploop_cpu(1), lock_often, t);
+	ploop_irq_join(test, &t->irq);
+	ploop_thread_join(test, &t->threads[0]);
+	ploop_thread_join(test, &t->threads[1]);
+	KUNIT_EXPECT_EQ(test, t->guarded, 2ull * LOCKED + LOCKED_IN_IRQ);
+
+	/* Interrupts are as they were. */
+	KUNIT_EXPECT_FALSE(test, irqs_disabled());
+	local_irq_save(flags);
+	ph_lock(&t->locks[0]);
+	ph_unlock(&t->locks[0]);
+	KUNIT_EXPECT_TRUE(test, irqs_disabled());
+	local_irq_restore(flags);
+}
+
 static void clock_goes_on(struct kunit *test)
 {
 	u64 before = ph_now_ms();
@@ -478,6 +605,8 @@ static struct kunit_case work_cases[] = {
 	KUNIT_CASE(kick_is_never_lost),
 	KUNIT_CASE(kick_while_it_runs),
 	KUNIT_CASE(kick_while_quiet_is_forgotten),
+	KUNIT_CASE(flush_while_it_runs),
+	KUNIT_CASE(flush_wakes_no_other_processor),
 	KUNIT_CASE(quiesce_waits_for_the_worker),
 	KUNIT_CASE(quiesce_holds_against_a_storm),
 	KUNIT_CASE(timer_fires_once),
@@ -489,6 +618,7 @@ static struct kunit_case work_cases[] = {
 	KUNIT_CASE(event_while_quiet_is_late),
 	KUNIT_CASE(event_is_never_lost),
 	KUNIT_CASE(wait_is_signalled),
+	KUNIT_CASE(lock_in_any_context),
 	KUNIT_CASE(clock_goes_on),
 	{}
 };

@@ -422,8 +422,13 @@ void File::told(const std::vector<uint64_t> &effects, bool durable)
 	settle();
 }
 
-int64_t File::sync(const std::vector<uint64_t> &covered, int error)
+/* @lost_before: how many had lost data when this one began. */
+int64_t File::sync(const std::vector<uint64_t> &covered, uint64_t lost_before, int error)
 {
+	bool loses = false;
+	/* What others were told of meanwhile may have been this one's, too. */
+	if (!error && losses_ != lost_before)
+		error = lost_with_;
 	if (!error && disk_.copy_on_write && disk_.free() < UNIT)
 		error = -ENOSPC;
 	for (uint64_t id : covered) {
@@ -434,9 +439,14 @@ int64_t File::sync(const std::vector<uint64_t> &covered, int error)
 			effect->durable = true;
 		else
 			effect->lost = error != -ENOSPC || effect->buffered;
+		loses = loses || effect->lost;
 	}
 	if (!error)
 		pinned_ = 0;
+	if (loses) {
+		losses_++;
+		lost_with_ = error;
+	}
 	settle();
 	return error;
 }
@@ -469,6 +479,7 @@ struct Io {
 	int64_t result = 0;
 	std::vector<uint64_t> effects;
 	std::vector<uint64_t> covered; /* by a sync */
+	uint64_t lost_before = 0;      /* see File::sync() */
 	std::function<void(int64_t)> done;
 
 	bool writes() const
@@ -521,7 +532,7 @@ int64_t Io::run()
 	case PLOOP_OP_WRITE_BUFFERED:
 		return file.write(offset, { data, bytes }, !direct && !dsync, effects);
 	case PLOOP_OP_SYNC:
-		return file.sync(covered, 0);
+		return file.sync(covered, lost_before, 0);
 	case PLOOP_OP_TRUNCATE: {
 		if (facts.block_device)
 			return -EINVAL;
@@ -560,7 +571,7 @@ int64_t Io::run_failing(World &world)
 	if (rejected)
 		return error;
 	if (kind == PLOOP_OP_SYNC)
-		return handle->file.sync(covered, error);
+		return handle->file.sync(covered, lost_before, error);
 	if (kind == PLOOP_OP_FREE_SPACE)
 		return error;
 	if (kind == PLOOP_OP_READ) {
@@ -724,7 +735,8 @@ void World::need_process(const char *what) const
 
 void World::need_task(const char *what) const
 {
-	expect(context_ == Context::Task, std::string(what) + " waits where nothing may wait");
+	expect(context_ == Context::Task && !locked_kinds,
+	       std::string(what) + " waits where nothing may wait");
 }
 
 void World::post(Host *host, const std::string &label, Context context, std::function<void()> run,
@@ -935,6 +947,7 @@ void World::expect_still(Host &host)
 	for (const char *label :
 	     { "work", "timer0", "timer1", "timer2", "timer3", "event", "drained" })
 		expect(!has_event(host, label), host.name + ": " + label + " is pending");
+	expect(!host.flushing, host.name + ": a flush runs");
 }
 
 void World::end_host(Host &host)
@@ -1063,6 +1076,7 @@ void World::submit(std::shared_ptr<Io> io)
 	}
 	if (io->kind == PLOOP_OP_SYNC)
 		io->covered = file.completed();
+	io->lost_before = file.losses_;
 	io->handle->pending++;
 	io->handle->host.in_flight++;
 	in_flight_.push_back(io);
@@ -1144,6 +1158,7 @@ void World::power_cut(Cut cut, uint64_t cut_seed)
 	for (const auto &host : hosts_)
 		host->ended = true;
 	global_locked = false;
+	locked_kinds = 0;
 	context_ = Context::Task;
 	stopped_ = false;
 	cut_at_ = 0;
@@ -1231,7 +1246,7 @@ ploop_node *ph_list_take(ploop_list *list)
 
 void ph_kick(ploop_host *host)
 {
-	if (host->world.stopped())
+	if (host->world.stopped() || host->closing)
 		return;
 	expect(!host->quiet && !host->ended, host->name + ": kicked while quiet");
 	if (std::exchange(host->kicked, true))
@@ -1242,6 +1257,23 @@ void ph_kick(ploop_host *host)
 	});
 }
 
+void ph_flush_kick(ploop_host *host)
+{
+	World &world = host->world;
+	if (world.stopped() || host->closing)
+		return;
+	expect(!host->quiet && !host->ended, host->name + ": kicked while quiet");
+	host->flush_kicked = true;
+	if (std::exchange(host->flushing, true))
+		return;
+	/* A task, because it may wait. */
+	world.spawn(host->name + ": flush", [host] {
+		while (std::exchange(host->flush_kicked, false))
+			pc_flush(host->core);
+		host->flushing = false;
+	});
+}
+
 static std::string timer_label(ploop_timer which)
 {
 	return "timer" + std::to_string(which);
@@ -1249,7 +1281,7 @@ static std::string timer_label(ploop_timer which)
 
 void ph_timer_arm(ploop_host *host, ploop_timer which, uint32_t delay_ms)
 {
-	if (host->world.stopped())
+	if (host->world.stopped() || host->closing)
 		return;
 	expect(!host->quiet && !host->ended, host->name + ": a timer was armed while quiet");
 	ph_timer_stop(host, which);
@@ -1274,11 +1306,14 @@ void ph_quiesce(ploop_host *host)
 {
 	World &world = host->world;
 	world.need_task("ph_quiesce");
+	/* From here no kick passes. */
+	host->closing = true;
 	/* Work that is pending may still be run by this, or be cancelled. */
 	if (host->kicked && world.chance(0.5))
 		world.run_until([host] { return !host->kicked; });
 	host->kicked = false;
 	world.cancel(*host, "work");
+	world.run_until([host] { return !host->flushing; });
 	for (int which = 0; which < PLOOP_TIMERS; which++)
 		ph_timer_stop(host, ploop_timer(which));
 	if (host->event_raised) {
@@ -1286,6 +1321,7 @@ void ph_quiesce(ploop_host *host)
 		deliver_event(host);
 	}
 	host->quiet = true;
+	host->closing = false;
 }
 
 void ph_start(ploop_host *host)
@@ -1316,6 +1352,38 @@ void ph_wait(ploop_wait *wait)
 	World::current().need_task("ph_wait");
 	World::current().run_until([wait] { return wait->room[1] == 1; });
 	wait->room[1] = 0;
+}
+
+constexpr uint64_t LOCK_MAGIC = 0x4c4f434b;
+
+void ph_lock_init(ploop_lock *lock, uint32_t kind)
+{
+	expect(kind < PLOOP_LOCK_KINDS, "a lock of kind " + std::to_string(kind));
+	lock->room[0] = LOCK_MAGIC + kind;
+	lock->room[1] = 0;
+}
+
+/* Nothing runs beside whoever runs; who would wait here waits for itself. */
+void ph_lock(ploop_lock *lock)
+{
+	World &world = World::current();
+	const uint64_t kind = lock->room[0] - LOCK_MAGIC;
+	expect(kind < PLOOP_LOCK_KINDS, "locked what is not initialised");
+	if (world.stopped())
+		return;
+	expect(!(world.locked_kinds & (1u << kind)), "a lock of this kind is held already");
+	world.locked_kinds |= 1u << kind;
+	lock->room[1] = 1;
+}
+
+void ph_unlock(ploop_lock *lock)
+{
+	World &world = World::current();
+	if (world.stopped())
+		return;
+	expect(lock->room[1] == 1, "unlocked what is not locked");
+	lock->room[1] = 0;
+	world.locked_kinds &= ~(1u << (lock->room[0] - LOCK_MAGIC));
 }
 
 void ph_global_lock(void)
@@ -1391,6 +1459,26 @@ uint64_t ph_file_size(ploop_file *file)
 {
 	file->host.world.need_process("ph_file_size");
 	return file->file.size();
+}
+
+int64_t ph_file_sync(ploop_file *file)
+{
+	World &world = file->host.world;
+	bool ended = false;
+	int64_t ended_with = 0;
+	world.need_task("ph_file_sync");
+
+	auto io = std::make_shared<sim::Io>();
+	io->handle = file;
+	io->call = sim::call_of(PLOOP_OP_SYNC);
+	io->kind = PLOOP_OP_SYNC;
+	io->done = [&ended, &ended_with](int64_t result) {
+		ended = true;
+		ended_with = result;
+	};
+	world.submit(std::move(io));
+	world.run_until([&ended] { return ended; });
+	return ended_with;
 }
 
 int ph_file_path(ploop_file *file, char *text, size_t bytes)
@@ -1473,6 +1561,8 @@ void ph_rq_io(ploop_rq *rq, ploop_file *file, uint64_t offset, uint32_t skip, ui
 	expect(write || rq->op == PLOOP_RQ_READ, "I/O for a request without data");
 	expect(bytes && uint64_t(skip) + bytes <= request.buffer.size(),
 	       "I/O outside of the request's data");
+	expect(!(flags & PLOOP_IO_DSYNC) || (write && !(flags & PLOOP_IO_INLINE)),
+	       "PLOOP_IO_DSYNC is for writes in a worker only");
 	request.io_pending++;
 
 	auto io = std::make_shared<sim::Io>();
@@ -1484,7 +1574,7 @@ void ph_rq_io(ploop_rq *rq, ploop_file *file, uint64_t offset, uint32_t skip, ui
 	io->bytes = bytes;
 	io->data = request.buffer.data() + skip;
 	io->buffered = flags & PLOOP_IO_COPIED;
-	io->dsync = write && io->buffered;
+	io->dsync = write && flags & (PLOOP_IO_COPIED | PLOOP_IO_DSYNC);
 	io->done = [&request](int64_t result) {
 		request.io_pending--;
 		pc_rq_done(&request, result);

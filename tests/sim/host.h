@@ -157,7 +157,7 @@ private:
 	bool takes_space(uint64_t offset, uint64_t bytes, bool data);
 	std::vector<uint64_t> completed() const;
 	void told(const std::vector<uint64_t> &effects, bool durable);
-	int64_t sync(const std::vector<uint64_t> &covered, int error);
+	int64_t sync(const std::vector<uint64_t> &covered, uint64_t lost_before, int error);
 	void settle();
 	Effect *find(uint64_t id);
 
@@ -167,6 +167,8 @@ private:
 	std::deque<Effect> log_; /* over durable_, in the order they were applied */
 	uint64_t next_effect_ = 1;
 	uint64_t pinned_ = 0; /* units of old copies that live until the next sync */
+	uint64_t losses_ = 0; /* syncs that lost data */
+	int lost_with_ = 0;   /* the error of the last of them */
 };
 
 /* ---- Faults ----------------------------------------------------------- */
@@ -303,6 +305,7 @@ public:
 	bool has_event(Host &host, const std::string &label) const;
 	void yield();
 	bool global_locked = false;
+	uint32_t locked_kinds = 0; /* of ph_lock(), a bit each */
 
 private:
 	friend struct Task;
@@ -398,8 +401,11 @@ struct ploop_host {
 	uint64_t events = 0; /* delivered */
 
 	bool quiet = true;
+	bool closing = false; /* on the way there */
 	bool ended = false;
 	bool kicked = false;
+	bool flush_kicked = false;
+	bool flushing = false;
 	bool event_raised = false;
 	unsigned open_files = 0;
 	unsigned ops = 0;

@@ -22,7 +22,8 @@ struct ploop_core {
 	ploop_node *unused;
 	ploop_list parked;
 	bool park;
-	unsigned works, timers, drains;
+	unsigned works, flushes, timers, drains;
+	int64_t flushed_with;
 };
 
 static std::vector<std::string> calls;
@@ -179,6 +180,12 @@ void pc_timer(ploop_core *core, ploop_timer)
 void pc_work(ploop_core *core)
 {
 	core->works++;
+}
+
+void pc_flush(ploop_core *core)
+{
+	core->flushes++;
+	core->flushed_with = ph_file_sync(core->file);
 }
 
 int pc_message(ploop_core *core, unsigned int argc, char **argv, char *reply, unsigned int bytes)
@@ -466,6 +473,48 @@ TEST(SimFault, SyncErrorIsToldOnceAndTheDataIsLost)
 	EXPECT_EQ(f.byte(0), 0);
 }
 
+TEST(SimFault, SyncsThatOverlapAreAllToldOfAnError)
+{
+	for (uint64_t seed = 1; seed < 50; seed++) {
+		Fixture f(seed, Order::Random, 4096);
+		f.world.at_once_chance = 0;
+		EXPECT_EQ(f.run(PLOOP_OP_WRITE, 0, 4096, 1), 4096);
+		f.world.fail_nth({ .calls = call_of(PLOOP_OP_SYNC) });
+		Op first(f.host, f.handle, PLOOP_OP_SYNC);
+		Op second(f.host, f.handle, PLOOP_OP_SYNC);
+		const int64_t third = ph_file_sync(f.handle);
+		const bool overlaps = !first.ended || first.result == -EIO;
+		EXPECT_TRUE(overlaps);
+		EXPECT_EQ(first.wait(), -EIO);
+		/* Who was durable before the error is not concerned. */
+		if (second.wait() == 0 || third == 0) {
+			EXPECT_TRUE(f.file.clean());
+		}
+		EXPECT_EQ(ph_file_sync(f.handle), 0);
+		f.world.power_cut(Cut::Drop);
+		EXPECT_EQ(f.byte(0), second.result == 0 || third == 0 ? 1 : 0);
+	}
+}
+
+TEST(SimFault, ADsyncWriteIsDurableWhenItEnds)
+{
+	for (uint32_t flags : { 0u, PLOOP_IO_DSYNC }) {
+		Fixture f(1, Order::Random, 4096);
+		ploop_core core{};
+		core.host = &f.host;
+		core.file = f.handle;
+		Request rq;
+		f.host.core = &core;
+		rq.prepare(&core, PLOOP_RQ_WRITE, 0, 8, 0);
+		std::fill(rq.buffer.begin(), rq.buffer.end(), 1);
+		rq.epoch = ph_epoch_enter(&f.host);
+		ph_rq_io(&rq, f.handle, 0, 0, 4096, flags);
+		f.world.run_until([&] { return rq.ended(); });
+		f.world.power_cut(Cut::Drop);
+		EXPECT_EQ(f.byte(0), flags ? 1 : 0);
+	}
+}
+
 TEST(SimFault, NoSpaceAtSyncLosesOnlyThePageCache)
 {
 	Fixture f(1, Order::Random, 8192);
@@ -614,6 +663,34 @@ TEST(SimWorld, KicksTimersAndEpochs)
 	EXPECT_EQ(f.host.events, 1u);
 }
 
+TEST(SimWorld, FlushesAreNeverTwoAtATimeAndNeverLost)
+{
+	for (uint64_t seed = 1; seed < 50; seed++) {
+		Fixture f(seed, Order::Random, 4096);
+		ploop_core core{};
+		core.host = &f.host;
+		core.file = f.handle;
+		f.host.core = &core;
+		ph_start(&f.host);
+		f.world.delay_ms[call_of(PLOOP_OP_SYNC)] = 10;
+		f.world.at_once_chance = 0;
+		ph_flush_kick(&f.host);
+		ph_flush_kick(&f.host);
+		f.world.run_idle();
+		EXPECT_EQ(core.flushes, 1u);
+		/* While it runs: once more, when it has ended. */
+		ph_flush_kick(&f.host);
+		ph_flush_kick(&f.host);
+		f.world.run_idle();
+		EXPECT_EQ(core.flushes, 1u);
+		f.world.advance_ms(10);
+		EXPECT_EQ(core.flushes, 2u);
+		ph_quiesce(&f.host);
+		EXPECT_FALSE(f.host.flushing);
+		EXPECT_GE(f.world.now_ms(), 20u);
+	}
+}
+
 TEST(SimWorld, TasksWaitForEachOther)
 {
 	Fixture f(5);
@@ -640,6 +717,24 @@ TEST(SimDeathTest, ViolationsOfTheContract)
 	GTEST_FLAG_SET(death_test_style, "threadsafe");
 	Fixture f(1);
 	EXPECT_DEATH(ph_kick(&f.host), "kicked while quiet");
+	EXPECT_DEATH(ph_flush_kick(&f.host), "kicked while quiet");
+	EXPECT_DEATH(
+		{
+			ploop_lock locks[2];
+			ph_lock_init(&locks[0], 1);
+			ph_lock_init(&locks[1], 1);
+			ph_lock(&locks[0]);
+			ph_lock(&locks[1]);
+		},
+		"of this kind is held");
+	EXPECT_DEATH(
+		{
+			ploop_lock lock;
+			ph_lock_init(&lock, 0);
+			ph_lock(&lock);
+			ph_file_sync(f.handle);
+		},
+		"ph_file_sync waits");
 	EXPECT_DEATH(f.world.run_until([] { return false; }), "deadlock");
 	EXPECT_DEATH(f.world.in_context(Context::Irq, [] { ph_free(ph_alloc(8)); }), "ph_alloc");
 	EXPECT_DEATH(ph_epoch_exit(&f.host, 0), "not entered");

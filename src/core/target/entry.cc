@@ -97,6 +97,10 @@ void pc_work(ploop_core *core)
 	core->target.work();
 }
 
+void pc_flush(ploop_core *)
+{
+}
+
 int pc_message(ploop_core *core, unsigned int argc, char **argv, char *reply,
 	       unsigned int reply_bytes)
 {
