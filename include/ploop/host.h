@@ -172,7 +172,7 @@ int ph_file_path(struct ploop_file *file, char *text, size_t bytes);
 enum ploop_op_kind {
 	PLOOP_OP_READ,           /* result: bytes read, short only at the end of the file */
 	PLOOP_OP_WRITE,          /* direct where the file can; result: bytes written */
-	PLOOP_OP_WRITE_BUFFERED, /* through the page cache, any alignment; result: bytes */
+	PLOOP_OP_WRITE_BUFFERED, /* any alignment: what shares its blocks is read afresh */
 	PLOOP_OP_SYNC,           /* as ph_file_sync() */
 	PLOOP_OP_TRUNCATE,       /* sets the file's size to offset */
 	PLOOP_OP_RESERVE,        /* fallocate of offset and bytes; the size stays */

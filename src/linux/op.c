@@ -55,10 +55,7 @@ static s64 ploop_op_rw(struct ploop_host_op *hop)
 	iov_iter_bvec(&iter, write ? ITER_SOURCE : ITER_DEST, hop->bvecs,
 		      ploop_buffer_map(op->buffer, op->bytes, hop->bvecs), op->bytes);
 	do {
-		if (op->kind == PLOOP_OP_WRITE_BUFFERED)
-			ret = ploop_file_rw(file, &pos, &iter, 0);
-		else
-			ret = ploop_op_move(file, &pos, &iter, false);
+		ret = ploop_op_move(file, &pos, &iter, false);
 		if (ret > 0)
 			done += ret;
 	} while (ret > 0 && iov_iter_count(&iter));

@@ -8,8 +8,8 @@
 #include "internal.h"
 
 /*
- * Page 0 of the BAT is written through the page cache, the clusters are not. A page
- * that has both would be read before, and written after, a direct write to it.
+ * What others change of the header goes through the page cache, and to the disk with
+ * the rest of its page, which must not have a part of a cluster.
  */
 #if PAGE_SHIFT > 15
 #error "pages are larger than the smallest cluster, 32 KiB"
@@ -130,6 +130,13 @@ int ploop_file_sync(struct ploop_file *file)
 	error = errseq_check_and_advance(&file->mapping->wb_err, &since);
 	WRITE_ONCE(file->synced, since);
 	spin_unlock(&file->synced_lock);
+
+	/*
+	 * Direct I/O leaves no pages of the file, but whoever reads it otherwise does;
+	 * with a single one, each direct write walks the cache twice.
+	 */
+	if (file->dio_align && file->mapping->nrpages)
+		invalidate_mapping_pages(file->mapping, 0, -1);
 	return ret ? ret : error;
 }
 

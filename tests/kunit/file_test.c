@@ -387,7 +387,7 @@ static void open_tells_of_an_earlier_error(struct kunit *test)
 	ph_file_close(file);
 }
 
-static void write_buffered_anywhere(struct kunit *test)
+static void write_anywhere(struct kunit *test)
 {
 	struct ploop_file *file = made(test, FILE_BYTES);
 	u8 *data = ph_alloc(PLOOP_ALLOC_MAX);
@@ -395,7 +395,7 @@ static void write_buffered_anywhere(struct kunit *test)
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, data);
 	write_and_read(test, PLOOP_OP_WRITE_BUFFERED, file, 64, 4032, data, 11);
 	write_and_read(test, PLOOP_OP_WRITE_BUFFERED, file, 8192, 4096, data, 13);
-	KUNIT_EXPECT_GT(test, file->file->f_mapping->nrpages, 0ul);
+	KUNIT_EXPECT_EQ(test, !file->mapping->nrpages, fs_of(test)->direct);
 	/* The neighbours are as they were. */
 	KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance_of(test), PLOOP_OP_READ, file, 0, 64,
 					   data), 64ll);
@@ -403,6 +403,52 @@ static void write_buffered_anywhere(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance_of(test), PLOOP_OP_READ, file, 4096,
 					   4096, data), 4096ll);
 	KUNIT_EXPECT_EQ(test, wrong_bytes(data, 4096, 4096, 0), 0ull);
+	ph_free(data);
+	ph_file_close(file);
+}
+
+/* Somebody else's way, through the page cache. */
+static void read_through_the_page_cache(struct kunit *test, struct ploop_file *file, loff_t pos,
+					void *data, size_t bytes)
+{
+	KUNIT_EXPECT_EQ(test, kernel_read(file->file, data, bytes, &pos), (ssize_t)bytes);
+}
+
+/* What others have written there, and what is not on the disk yet. */
+static void write_leaves_the_neighbours(struct kunit *test)
+{
+	struct ploop_file *file = made(test, FILE_BYTES);
+	u8 *data = ph_alloc(4096);
+	loff_t pos = 44;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, data);
+	write_and_read(test, PLOOP_OP_WRITE_BUFFERED, file, 64, 4032, data, 3);
+	memset(data, 0xa5, 4);
+	KUNIT_EXPECT_EQ(test, kernel_write(file->file, data, 4, &pos), (ssize_t)4);
+	write_and_read(test, PLOOP_OP_WRITE_BUFFERED, file, 64, 4032, data, 5);
+	memset(data, 0, 4096);
+	read_through_the_page_cache(test, file, 44, data, 4);
+	KUNIT_EXPECT_EQ(test, data[0], 0xa5);
+	KUNIT_EXPECT_EQ(test, data[3], 0xa5);
+	KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance_of(test), PLOOP_OP_READ, file, 0, 64,
+					   data), 64ll);
+	KUNIT_EXPECT_EQ(test, wrong_bytes(data, 0, 44, 0), 0ull);
+	KUNIT_EXPECT_EQ(test, data[44], 0xa5);
+	KUNIT_EXPECT_EQ(test, wrong_bytes(data + 48, 48, 16, 0), 0ull);
+	ph_free(data);
+	ph_file_close(file);
+}
+
+static void sync_empties_the_page_cache(struct kunit *test)
+{
+	struct ploop_file *file = made(test, FILE_BYTES);
+	u8 *data = ph_alloc(PLOOP_ALLOC_MAX);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, data);
+	read_through_the_page_cache(test, file, 0, data, PLOOP_ALLOC_MAX);
+	KUNIT_EXPECT_GT(test, file->mapping->nrpages, 0ul);
+	KUNIT_EXPECT_EQ(test, ph_file_sync(file), 0ll);
+	KUNIT_EXPECT_EQ(test, !file->mapping->nrpages, fs_of(test)->direct);
 	ph_free(data);
 	ph_file_close(file);
 }
@@ -631,7 +677,9 @@ static struct kunit_case file_cases[] = {
 	KUNIT_CASE_PARAM(sync_misses_no_error, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(syncs_that_overlap_miss_no_error, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(open_tells_of_an_earlier_error, ploop_host_fs_next),
-	KUNIT_CASE_PARAM(write_buffered_anywhere, ploop_host_fs_next),
+	KUNIT_CASE_PARAM(write_anywhere, ploop_host_fs_next),
+	KUNIT_CASE_PARAM(write_leaves_the_neighbours, ploop_host_fs_next),
+	KUNIT_CASE_PARAM(sync_empties_the_page_cache, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(buffer_of_mapped_pages, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(read_is_short_at_the_end, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(truncate_both_ways, ploop_host_fs_next),

@@ -513,6 +513,7 @@ int64_t Io::run()
 {
 	File &file = handle->file;
 	const ploop_file_facts &facts = file.facts;
+	/* One of any alignment is lost as if from the page cache, whose way it may go. */
 	const bool direct = facts.dio_align_bytes && !buffered && data;
 
 	if (!request && file.unsupported & (1u << kind))

@@ -132,6 +132,52 @@ test_write_zeroes()
 	judge "$H/i" "$H/raw"
 }
 
+cached_pages() { fincore -n -b -o PAGES "$H/i"; }
+
+# Nothing of the image is in the page cache but what somebody else has read there,
+# and that no longer than until the next sync.
+test_page_cache_stays_empty()
+{
+	device 64k 16
+	mirror /dev/mapper/p "$H/raw" --cluster 65536 --ops 40 --discard --seed 7
+	sync /dev/mapper/p
+	(($(cached_pages) == 0)) || die "$(cached_pages) pages"
+	cat "$H/i" >/dev/null
+	(($(cached_pages) > 0)) || die 'nothing was read'
+	mirror /dev/mapper/p "$H/raw" --cluster 65536 --ops 5 --seed 8
+	sync /dev/mapper/p
+	(($(cached_pages) == 0)) || die "$(cached_pages) pages after somebody read the image"
+	detach p
+	(($(cached_pages) == 0)) || die "$(cached_pages) pages after the detach"
+	judge "$H/i" "$H/raw"
+}
+
+# A field that says nothing to the device: heads, of a geometry.
+heads() { header_field "$H/i" 20 4; }
+
+# What others change in the header while the device is suspended stays, on the disk
+# or not: it shares a sector with the map, which is written again.
+test_header_of_others()
+{
+	local heads
+	device 64k 16
+	mirror /dev/mapper/p "$H/raw" --cluster 65536 --ops 20 --seed 9
+	dm_suspend p
+	cat "$H/i" >/dev/null
+	printf 'edit' | dd "of=$H/i" bs=1 seek=20 conv=notrunc 2>/dev/null
+	heads=$(heads)
+	dm_resume p
+	# New clusters, of which entries in the first sector have to be written.
+	mirror /dev/mapper/p "$H/raw" --cluster 65536 --ops 60 --discard --seed 10
+	dm_suspend p
+	[[ $(heads) == "$heads" ]] || die "it was $heads, and is $(heads)"
+	sysctl -qw vm.drop_caches=1
+	[[ $(heads) == "$heads" ]] || die "it was $heads, and is $(heads) on the disk"
+	dm_resume p
+	detach p
+	judge "$H/i" "$H/raw"
+}
+
 test_limits()
 {
 	local queue name
