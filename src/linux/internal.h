@@ -60,19 +60,33 @@ struct ploop_epoch {
 	wait_queue_head_t settled;
 };
 
+/* ---- Memory between requests and files ------------------------------------- */
+
+/*
+ * One for reading and one for writing: a read never waits for a lock that a writer may
+ * hold while it waits for a frozen file system. Those who hold that for writing wait
+ * for such a thaw inside: nobody takes it who keeps a file system from freezing.
+ */
+struct ploop_bounce {
+	struct mutex lock;
+	void *memory;		/* PLOOP_ALLOC_MAX bytes */
+};
+
 /* ---- One instance --------------------------------------------------------- */
 
 struct ploop_host {
 	/* Read on the path of every request; only the flip of an epoch writes here. */
 	struct dm_target *ti;
 	struct ploop_core *core;
-	struct workqueue_struct *io_wq;		/* reading requests, and operations */
+	struct workqueue_struct *read_wq;	/* reading requests */
 	struct workqueue_struct *write_wq;	/* writing requests */
 	struct workqueue_struct *flush_wq;	/* pc_flush() */
 	struct ploop_epoch epoch;
 
 	/* The rest is not for the path of mapped requests. */
 	struct workqueue_struct *control_wq ____cacheline_aligned_in_smp;
+	struct workqueue_struct *op_wq;		/* the core's operations */
+	struct ploop_bounce bounces[2];		/* by READ and WRITE */
 	const struct cred *cred;		/* of whoever loaded the table */
 	struct ploop_limits limits;
 	bool stable_pages;			/* a delta lies on something that needs them */
@@ -115,9 +129,6 @@ struct ploop_file {
 	/* The errors of writeback that a sync of ours has told, or is about to. */
 	errseq_t synced;
 	spinlock_t synced_lock;	/* for writing it */
-	/* Held by whoever changes a part of a block, and while @bounce is used. */
-	struct mutex partial_lock;
-	void *bounce;		/* PLOOP_ALLOC_MAX bytes, with direct I/O only */
 };
 
 /* Can a transfer between @offset and @offset + @bytes be direct? */
@@ -166,7 +177,7 @@ static inline void ploop_bracket_leave(struct ploop_bracket *bracket)
 
 /*
  * rw.c: how data and a file come together. ploop_rw_init() wants the file open, its
- * mapping and dio_align; it may lower the latter, see ploop_bounce_init().
+ * mapping and dio_align; it may lower the latter, see ploop_bounce_probe().
  */
 int ploop_rw_init(struct ploop_file *file);
 void ploop_rw_exit(struct ploop_file *file);
@@ -190,13 +201,14 @@ int ploop_file_sync(struct ploop_file *file);
 
 /*
  * bounce.c: the way of ploop_file_copy() by memory of our own. Process context,
- * inside the bracket; ploop_bounce_rw() takes the file's partial_lock.
+ * inside the bracket; ploop_bounce_rw() takes the bounce's lock.
  *
- * ploop_bounce_init() tries a direct read, and sets dio_align to 0 if the file
+ * ploop_bounce_probe() tries a direct read, and sets dio_align to 0 if the file
  * refuses: an overlay says yes to what the file system below it has not.
  */
-int ploop_bounce_init(struct ploop_file *file);
-void ploop_bounce_exit(struct ploop_file *file);
+int ploop_bounce_init(struct ploop_host *host);
+void ploop_bounce_exit(struct ploop_host *host);
+void ploop_bounce_probe(struct ploop_file *file);
 ssize_t ploop_bounce_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *iter,
 			int ki_flags);
 

@@ -285,7 +285,7 @@ void ph_rq_io(struct ploop_rq *rq, struct ploop_file *file, uint64_t offset, uin
 		struct ploop_host *host = file->host;
 
 		INIT_WORK(&pb->work, ploop_io_work);
-		queue_work(ploop_io_is_write(pb) ? host->write_wq : host->io_wq, &pb->work);
+		queue_work(ploop_io_is_write(pb) ? host->write_wq : host->read_wq, &pb->work);
 	} else if (ploop_file_can_direct(file, offset, bytes)) {
 		ploop_io_inline(pb);
 	} else {

@@ -134,9 +134,9 @@ static s64 ploop_op_fallocate(struct ploop_op *op)
 	if (!regular && !(mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
 		return -EOPNOTSUPP;
 	if (ploop_op_is_partial(op)) {
-		mutex_lock(&op->file->partial_lock);
+		mutex_lock(&op->file->host->bounces[WRITE].lock);
 		ret = vfs_fallocate(filp, mode, op->offset, op->bytes);
-		mutex_unlock(&op->file->partial_lock);
+		mutex_unlock(&op->file->host->bounces[WRITE].lock);
 	} else {
 		ret = vfs_fallocate(filp, mode, op->offset, op->bytes);
 	}
@@ -217,5 +217,5 @@ void ph_op_start(struct ploop_op *op)
 {
 	struct ploop_host_op *hop = ploop_host_op(op);
 
-	queue_work(hop->host->io_wq, &hop->work);
+	queue_work(hop->host->op_wq, &hop->work);
 }

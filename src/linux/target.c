@@ -50,9 +50,13 @@ static struct ploop_host *ploop_host_new(struct dm_target *ti)
 		goto free;
 	if (ploop_epoch_init(host))
 		goto exit_work;
+	if (ploop_bounce_init(host))
+		goto exit_epoch;
 	host->cred = get_current_cred();
 	return host;
 
+exit_epoch:
+	ploop_epoch_exit(host);
 exit_work:
 	ploop_work_exit(host);
 free:
@@ -65,6 +69,7 @@ static void ploop_host_free(struct ploop_host *host)
 {
 	ploop_work_exit(host);
 	ploop_epoch_exit(host);
+	ploop_bounce_exit(host);
 	put_cred(host->cred);
 	kfree(host);
 }

@@ -4,13 +4,13 @@
  * the gate that stops them.
  *
  * There are several workqueues, so that the core never queues behind I/O that waits
- * for the file system below, and reads never behind writes that wait for it to be
- * thawed. That for flushes runs on the processor of whoever asks for one, who is
- * about to sleep: waking an idle one would take longer. All are WQ_MEM_RECLAIM:
- * pages are cleaned through us, so we must get on when no thread can be made. But
- * what the file system below waits for in our workers is its own affair - ext4 short
- * of space flushes a work of the system's queue, for instance - and would be warned
- * about, with a stack trace, exactly during an outage: __WQ_LEGACY leaves that
+ * for the file system below, and neither reads nor the core's operations behind writes
+ * that wait for it to be thawed. That for flushes runs on the processor of whoever asks
+ * for one, who is about to sleep: waking an idle one would take longer. All are
+ * WQ_MEM_RECLAIM: pages are cleaned through us, so we must get on when no thread can be
+ * made. But what the file system below waits for in our workers is its own affair -
+ * ext4 short of space flushes a work of the system's queue, for instance - and would be
+ * warned about, with a stack trace, exactly during an outage: __WQ_LEGACY leaves that
  * warning out.
  */
 #include <linux/jiffies.h>
@@ -184,9 +184,12 @@ int ploop_work_init(struct ploop_host *host)
 	host->control_wq = alloc_workqueue("ploop_ctl-%s", flags, 0, host->name);
 	if (!host->control_wq)
 		return -ENOMEM;
-	host->io_wq = alloc_workqueue("ploop_io-%s", flags, 0, host->name);
-	if (!host->io_wq)
-		goto no_io_wq;
+	host->op_wq = alloc_workqueue("ploop_op-%s", flags, 0, host->name);
+	if (!host->op_wq)
+		goto no_op_wq;
+	host->read_wq = alloc_workqueue("ploop_rd-%s", flags, 0, host->name);
+	if (!host->read_wq)
+		goto no_read_wq;
 	host->write_wq = alloc_workqueue("ploop_wr-%s", flags, 0, host->name);
 	if (!host->write_wq)
 		goto no_write_wq;
@@ -199,8 +202,10 @@ int ploop_work_init(struct ploop_host *host)
 no_flush_wq:
 	destroy_workqueue(host->write_wq);
 no_write_wq:
-	destroy_workqueue(host->io_wq);
-no_io_wq:
+	destroy_workqueue(host->read_wq);
+no_read_wq:
+	destroy_workqueue(host->op_wq);
+no_op_wq:
 	destroy_workqueue(host->control_wq);
 	return -ENOMEM;
 }
@@ -220,6 +225,7 @@ void ploop_work_exit(struct ploop_host *host)
 {
 	destroy_workqueue(host->flush_wq);
 	destroy_workqueue(host->write_wq);
-	destroy_workqueue(host->io_wq);
+	destroy_workqueue(host->read_wq);
+	destroy_workqueue(host->op_wq);
 	destroy_workqueue(host->control_wq);
 }

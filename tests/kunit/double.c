@@ -106,6 +106,13 @@ struct ploop_double *ploop_double_new(struct kunit *test)
 		if (error)
 			ploop_work_exit(host);
 	}
+	if (!error) {
+		error = ploop_bounce_init(host);
+		if (error) {
+			ploop_epoch_exit(host);
+			ploop_work_exit(host);
+		}
+	}
 	if (error)
 		kfree(host);
 	KUNIT_ASSERT_EQ(test, error, 0);
@@ -121,6 +128,7 @@ void ploop_double_free(struct kunit *test, struct ploop_double *instance)
 	host->core = NULL;
 	ploop_work_exit(host);
 	ploop_epoch_exit(host);
+	ploop_bounce_exit(host);
 	put_cred(host->cred);
 	kfree(host);
 	KUNIT_EXPECT_EQ(test, atomic_read(&instance->core.surprises), 0);

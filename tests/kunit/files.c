@@ -110,7 +110,7 @@ s64 ploop_run_op(struct kunit *test, struct ploop_double *instance, enum ploop_o
 	op->owner = &awaited;
 	ph_op_start(op);
 	wait_for_completion(&awaited.done);
-	flush_workqueue(instance->host->io_wq);
+	flush_workqueue(instance->host->op_wq);
 	ph_op_free(op);
 	KUNIT_EXPECT_EQ(test, awaited.calls, 1u);
 	KUNIT_EXPECT_FALSE(test, awaited.atomic);

@@ -125,13 +125,65 @@ on_4k_blocks()
 	rm /dev/shm/raw
 }
 
-test_4k_blocks()
+# loop_of_4k_blocks: a device of 400 MiB in memory, whose name it sets `loop` to.
+loop_of_4k_blocks()
 {
-	local loop fs
 	modprobe loop
 	truncate -s 400M /dev/shm/disk
 	loop=$(losetup -f --show -b 4096 /dev/shm/disk)
 	[[ $(blockdev --getss "$loop") == 4096 ]] || die 'no loop device of 4 KiB blocks'
+}
+
+# pattern FIRST COUNT: to sectors of the device and of the raw copy
+pattern()
+{
+	head -c $(($2 * 512)) /dev/urandom >"/dev/shm/data-$1"
+	dd "if=/dev/shm/data-$1" of=/dev/mapper/p bs=$(($2 * 512)) seek=$(($1 * 512)) \
+		oflag=direct,seek_bytes conv=notrunc 2>/dev/null
+	dd "if=/dev/shm/data-$1" of=/dev/shm/raw bs=$(($2 * 512)) seek=$(($1 * 512)) \
+		oflag=seek_bytes conv=notrunc 2>/dev/null
+	rm "/dev/shm/data-$1"
+}
+
+# A frozen host keeps writes waiting, those of parts of its blocks too, and nobody else.
+test_frozen()
+{
+	local loop i
+	local -a writers=()
+	loop_of_4k_blocks
+	make_host_fs ext4 "$loop" "$HOST"
+	make_image "$HOST/i" 64k 16M
+	truncate -s 16M /dev/shm/raw
+	attach p "$HOST/i"
+	for i in 0 1 2 3; do pattern $((i * 128)) 128; done
+	sync /dev/mapper/p
+	fsfreeze -f "$HOST"
+	# Parts of blocks, whole blocks, what needs a new cluster.
+	for i in 1 9 17 200; do pattern "$i" 1 & writers+=($!); done
+	for i in 64 136 1024; do pattern "$i" 8 & writers+=($!); done
+	nap 2
+	for i in "${writers[@]}"; do kill -0 "$i" || die 'a write ended on a frozen host'; done
+	for i in 40 41 136 300 5000; do
+		timeout $((20 * SLOW)) dd if=/dev/mapper/p of=/dev/null bs=512 count=1 skip="$i" \
+			iflag=direct 2>/dev/null || die "a read of sector $i does not end"
+	done
+	timeout $((20 * SLOW)) dd if=/dev/mapper/p of=/dev/null bs=64k count=4 iflag=direct \
+		2>/dev/null || die 'a read does not end'
+	timeout $((20 * SLOW)) dmsetup status p --noflush >/dev/null || die 'the status does not come'
+	fsfreeze -u "$HOST"
+	for i in "${writers[@]}"; do wait "$i"; done
+	mirror /dev/mapper/p /dev/shm/raw --compare-only
+	detach p
+	judge "$HOST/i" /dev/shm/raw
+	umount "$HOST"
+	losetup -d "$loop"
+	rm /dev/shm/disk /dev/shm/raw
+}
+
+test_4k_blocks()
+{
+	local loop fs
+	loop_of_4k_blocks
 	make_image /dev/shm/i 64k 16M
 	dd if=/dev/shm/i "of=$loop" bs=1M conv=fsync 2>/dev/null
 	# What is written takes its time, so that others come while it is on its way.
