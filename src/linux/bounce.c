@@ -92,17 +92,22 @@ static ssize_t ploop_bounce_write(struct ploop_file *file, struct ploop_bounce *
 				  int ki_flags)
 {
 	const size_t whole = round_up(head + bytes, file->dio_align);
+	const bool part = whole != bytes;
 	ssize_t ret = 0;
 
+	/* From before the blocks are read until they are written. */
+	if (part)
+		ploop_part_begin(file, start, whole);
 	if (head)
 		ret = ploop_bounce_keep(file, bounce, start, 0);
 	if (!ret && whole > head + bytes && (!head || whole > file->dio_align))
 		ret = ploop_bounce_keep(file, bounce, start, whole - file->dio_align);
-	if (ret)
-		return ret;
-	if (copy_from_iter(bounce->memory + head, bytes, data) != bytes)
-		return -EFAULT;
-	ret = ploop_bounce_direct(file, bounce, ITER_SOURCE, start, 0, whole, ki_flags);
+	if (!ret && copy_from_iter(bounce->memory + head, bytes, data) != bytes)
+		ret = -EFAULT;
+	if (!ret)
+		ret = ploop_bounce_direct(file, bounce, ITER_SOURCE, start, 0, whole, ki_flags);
+	if (part)
+		ploop_part_end(file);
 	if (ret <= (ssize_t)head)
 		return ret < 0 ? ret : 0;
 	return min_t(ssize_t, ret - head, bytes);

@@ -120,6 +120,32 @@ extern struct target_type ploop_target;
 
 /* ---- Files ---------------------------------------------------------------- */
 
+/* A write of whole blocks under way, see range.c. */
+enum ploop_range_how {
+	PLOOP_RANGE_NONE,	/* nobody can write a part of a block */
+	PLOOP_RANGE_COUNTED,
+	PLOOP_RANGE_LISTED
+};
+
+struct ploop_range {
+	struct list_head node;
+	u64 start;
+	u64 end;
+	enum ploop_range_how how;
+};
+
+struct ploop_ranges {
+	bool used;			/* blocks are larger than sectors */
+	bool counting;			/* no part was written of late; by who has the lock below */
+	struct percpu_ref counted;	/* by all whole writes, then */
+	struct completion drained;	/* of those */
+	spinlock_t lock;
+	struct list_head listed;	/* whole writes, else */
+	struct ploop_range part;	/* blocks of which a part is being written */
+	wait_queue_head_t wait;		/* for the end of either */
+	struct delayed_work calm_work;
+};
+
 struct ploop_file {
 	struct file *file;
 	struct address_space *mapping;	/* of the data: of the file itself, below any overlay */
@@ -129,6 +155,7 @@ struct ploop_file {
 	/* The errors of writeback that a sync of ours has told, or is about to. */
 	errseq_t synced;
 	spinlock_t synced_lock;	/* for writing it */
+	struct ploop_ranges ranges;
 };
 
 /* Can a transfer between @offset and @offset + @bytes be direct? */
@@ -212,6 +239,21 @@ void ploop_bounce_probe(struct ploop_file *file);
 ssize_t ploop_bounce_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *iter,
 			int ki_flags);
 
+/*
+ * range.c: whoever writes whole blocks, by requests of their own or by the core's
+ * operations, is in a range meanwhile. ploop_range_try() fails if a part of them is being
+ * written, and like ploop_range_leave() is for any context; ploop_range_enter() waits.
+ * Nobody keeps the file system from being frozen who enters one.
+ */
+int ploop_ranges_init(struct ploop_file *file);
+void ploop_ranges_exit(struct ploop_file *file);
+bool ploop_range_try(struct ploop_file *file, struct ploop_range *range, u64 start, u64 bytes);
+void ploop_range_enter(struct ploop_file *file, struct ploop_range *range, u64 start, u64 bytes);
+void ploop_range_leave(struct ploop_file *file, struct ploop_range *range);
+/* Around a write of parts of blocks; one at a time, under the bounce's lock for writing. */
+void ploop_part_begin(struct ploop_file *file, u64 start, u64 bytes);
+void ploop_part_end(struct ploop_file *file);
+
 /* Pages that @bytes of ph_alloc(), at most PLOOP_ALLOC_MAX, can touch. */
 #define PLOOP_BUFFER_PIECES (PLOOP_ALLOC_MAX / PAGE_SIZE + 1)
 
@@ -238,6 +280,7 @@ struct ploop_bio {
 	u32 bytes;
 	u32 flags;		/* PLOOP_IO_* */
 	atomic_t iocb_refs;	/* of the submitter and of the completion */
+	struct ploop_range range;	/* of a direct write */
 	long result;
 };
 

@@ -77,8 +77,10 @@ static void ploop_freeze_end(struct file *filp)
 /* Any context. @pb may be gone on return. */
 static void ploop_iocb_finish(struct ploop_bio *pb, long result)
 {
-	if (ploop_io_is_write(pb))
+	if (ploop_io_is_write(pb)) {
 		ploop_freeze_end(pb->file->file);
+		ploop_range_leave(pb->file, &pb->range);
+	}
 
 	/*
 	 * These ask for the system call to be run again, of which there is none.
@@ -184,6 +186,17 @@ static bool ploop_may_submit_inline(const struct ploop_bio *pb)
 	return ploop_stack_suffices();
 }
 
+/* What a write needs, and a read does not. */
+static bool ploop_inline_write_begins(struct ploop_bio *pb)
+{
+	if (!ploop_range_try(pb->file, &pb->range, pb->offset, pb->bytes))
+		return false;
+	if (file_start_write_trylock(pb->file->file))
+		return true;
+	ploop_range_leave(pb->file, &pb->range);
+	return false;
+}
+
 static void ploop_io_inline(struct ploop_bio *pb)
 {
 	struct ploop_bracket bracket;
@@ -193,7 +206,7 @@ static void ploop_io_inline(struct ploop_bio *pb)
 	long result;
 
 	if (!ploop_may_submit_inline(pb) || !ploop_io_iter(pb, &iter, pb->file->dio_align) ||
-	    (ploop_io_is_write(pb) && !file_start_write_trylock(pb->file->file))) {
+	    (ploop_io_is_write(pb) && !ploop_inline_write_begins(pb))) {
 		pc_rq_done(&pb->rq, -EAGAIN);
 		return;
 	}
@@ -230,8 +243,10 @@ static void ploop_io_direct(struct ploop_bio *pb, struct iov_iter *iter)
 	long result;
 
 	ploop_bracket_enter(pb->file->host, &bracket);
-	if (ploop_io_is_write(pb))
+	if (ploop_io_is_write(pb)) {
+		ploop_range_enter(pb->file, &pb->range, pb->offset, pb->bytes);
 		file_start_write(pb->file->file);
+	}
 	queued = ploop_iocb_submit(pb, iter, ploop_io_flags(pb), &result);
 	ploop_bracket_leave(&bracket);
 

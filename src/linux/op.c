@@ -28,10 +28,16 @@ static ssize_t ploop_op_move(struct ploop_file *file, loff_t *pos, struct iov_it
 			     bool through)
 {
 	const size_t count = iov_iter_count(iter);
+	struct ploop_range range;
 	ssize_t ret = -EINVAL;
 
-	if (ploop_file_can_direct(file, *pos, count))
+	if (ploop_file_can_direct(file, *pos, count) && iov_iter_rw(iter) == WRITE) {
+		ploop_range_enter(file, &range, *pos, count);
 		ret = ploop_file_rw(file, pos, iter, IOCB_DIRECT);
+		ploop_range_leave(file, &range);
+	} else if (ploop_file_can_direct(file, *pos, count)) {
+		ret = ploop_file_rw(file, pos, iter, IOCB_DIRECT);
+	}
 	if (ret != -EINVAL && ret != -EOPNOTSUPP)
 		return ret;
 	iov_iter_revert(iter, count - iov_iter_count(iter));
@@ -114,6 +120,7 @@ static s64 ploop_op_fallocate(struct ploop_op *op)
 {
 	struct file *filp = op->file->file;
 	const bool regular = S_ISREG(file_inode(filp)->i_mode);
+	struct ploop_range range;
 	int mode;
 	int ret;
 
@@ -135,10 +142,14 @@ static s64 ploop_op_fallocate(struct ploop_op *op)
 		return -EOPNOTSUPP;
 	if (ploop_op_is_partial(op)) {
 		mutex_lock(&op->file->host->bounces[WRITE].lock);
+		ploop_part_begin(op->file, op->offset, op->bytes);
 		ret = vfs_fallocate(filp, mode, op->offset, op->bytes);
+		ploop_part_end(op->file);
 		mutex_unlock(&op->file->host->bounces[WRITE].lock);
 	} else {
+		ploop_range_enter(op->file, &range, op->offset, op->bytes);
 		ret = vfs_fallocate(filp, mode, op->offset, op->bytes);
+		ploop_range_leave(op->file, &range);
 	}
 	return ret;
 }

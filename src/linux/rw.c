@@ -17,7 +17,12 @@
 
 int ploop_rw_init(struct ploop_file *file)
 {
+	int error;
+
 	ploop_bounce_probe(file);
+	error = ploop_ranges_init(file);
+	if (error)
+		return error;
 	spin_lock_init(&file->synced_lock);
 	file->synced = filemap_sample_wb_err(file->mapping);
 	return 0;
@@ -25,6 +30,7 @@ int ploop_rw_init(struct ploop_file *file)
 
 void ploop_rw_exit(struct ploop_file *file)
 {
+	ploop_ranges_exit(file);
 }
 
 ssize_t ploop_file_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *iter, int ki_flags)

@@ -463,6 +463,165 @@ static void write_is_durable_if_asked(struct kunit *test)
 	ph_file_close(file);
 }
 
+/* ---- Parts of blocks ---------------------------------------------------------------------- */
+
+/* A file whose reads wait, when they have what they read, until they may end. */
+static struct {
+	const struct file_operations *own;
+	struct completion entered;
+	struct completion go_on;
+} held;
+
+static ssize_t held_read_iter(struct kiocb *iocb, struct iov_iter *iter)
+{
+	ssize_t ret = held.own->read_iter(iocb, iter);
+
+	complete(&held.entered);
+	wait_for_completion(&held.go_on);
+	return ret;
+}
+
+/* A file of larger blocks than it has. */
+static void enlarge_blocks(struct kunit *test, struct ploop_file *file)
+{
+	ploop_rw_exit(file);
+	memset(&file->ranges, 0, sizeof(file->ranges));
+	file->dio_align = 4096;
+	KUNIT_ASSERT_EQ(test, ploop_rw_init(file), 0);
+	KUNIT_ASSERT_EQ(test, file->dio_align, 4096u);
+}
+
+static bool has_ended(struct ploop_double_rq *drq)
+{
+	return atomic_read(&drq->calls) != 0;
+}
+
+/* A write of whole blocks that comes while a part of one of them is written. */
+static void part_of_a_block(struct kunit *test, bool counted, u32 flags)
+{
+	struct ploop_file *file = ploop_file_made(test, instance_of(test), "ext4", FILE_BYTES);
+	struct file_operations *fops = kunit_kzalloc(test, sizeof(*fops), GFP_KERNEL);
+	struct ploop_double_rq *whole = rq_new(test, REQ_OP_WRITE, paged);
+	struct ploop_double_rq *apart = rq_new(test, REQ_OP_WRITE, paged);
+	struct ploop_double_rq *part = rq_new(test, REQ_OP_WRITE, aligned);
+	struct ploop_double_rq *back = rq_new(test, REQ_OP_READ, paged);
+	struct ploop_double_rq *first = rq_part(test, back, 0, 4096);
+	struct ploop_double_rq *rest = rq_part(test, back, 4608, DATA_BYTES - 4608);
+	struct file *filp = file->file;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fops);
+	enlarge_blocks(test, file);
+	if (!counted)
+		KUNIT_EXPECT_EQ(test, transfer(part, file, 512, 0, 512, PLOOP_IO_COPIED), 512ll);
+	KUNIT_EXPECT_EQ(test, file->ranges.counting, counted);
+	/* The file system has to know where the blocks are. */
+	KUNIT_EXPECT_EQ(test, transfer(back, file, 65536, 0, DATA_BYTES, 0), (s64)DATA_BYTES);
+
+	fill(whole, 1000);
+	fill(apart, 2000);
+	fill(part, 3000);
+	init_completion(&held.entered);
+	init_completion(&held.go_on);
+	held.own = filp->f_op;
+	*fops = *filp->f_op;
+	fops->read_iter = held_read_iter;
+	filp->f_op = fops;
+	atomic_set(&part->calls, 0);
+	ph_rq_io(&part->pb.rq, file, 65536 + 4096, 0, 512, PLOOP_IO_COPIED);
+	KUNIT_EXPECT_TRUE(test, wait_for_completion_timeout(&held.entered, PLOOP_PATIENCE));
+
+	/* It has read the block. Others go their way, this one waits. */
+	KUNIT_EXPECT_EQ(test, transfer(apart, file, 131072, 0, DATA_BYTES, flags), (s64)DATA_BYTES);
+	reinit_completion(&whole->done);
+	ph_rq_io(&whole->pb.rq, file, 65536, 0, DATA_BYTES, flags);
+	if (flags & PLOOP_IO_INLINE) {
+		KUNIT_EXPECT_TRUE(test, has_ended(whole));
+		KUNIT_EXPECT_EQ(test, whole->result, (s64)-EAGAIN);
+		atomic_set(&whole->calls, 0);
+		reinit_completion(&whole->done);
+		ph_rq_io(&whole->pb.rq, file, 65536, 0, DATA_BYTES, 0);
+	}
+	ploop_linger();
+	KUNIT_EXPECT_FALSE(test, has_ended(whole));
+	complete_all(&held.go_on);
+	wait_for_completion(&whole->done);
+	wait_for_completion(&part->done);
+	filp->f_op = held.own;
+	KUNIT_EXPECT_EQ(test, whole->result, (s64)DATA_BYTES);
+	KUNIT_EXPECT_EQ(test, part->result, 512ll);
+
+	KUNIT_EXPECT_EQ(test, transfer(back, file, 65536, 0, DATA_BYTES, 0), (s64)DATA_BYTES);
+	KUNIT_EXPECT_EQ(test, wrong_bytes(first, 1000), 0u);
+	KUNIT_EXPECT_EQ(test, wrong_bytes(rest, 1000 + 4608), 0u);
+	rq_free(rest);
+	rq_free(first);
+	rq_free(back);
+	rq_free(part);
+	rq_free(apart);
+	rq_free(whole);
+	ph_file_close(file);
+}
+
+static void part_keeps_out_whole_writes(struct kunit *test)
+{
+	part_of_a_block(test, true, 0);
+	part_of_a_block(test, false, 0);
+}
+
+static void part_keeps_out_inline_writes(struct kunit *test)
+{
+	part_of_a_block(test, true, PLOOP_IO_INLINE);
+	part_of_a_block(test, false, PLOOP_IO_INLINE);
+}
+
+static atomic_t held_parts;	/* have been written */
+
+static void write_part(void *data)
+{
+	struct ploop_file *file = data;
+	struct mutex *lock = &file->host->bounces[WRITE].lock;
+
+	mutex_lock(lock);
+	ploop_part_begin(file, 65536 + 100, 10);
+	atomic_set(&held_parts, 1);
+	ploop_part_end(file);
+	mutex_unlock(lock);
+}
+
+/* Those that were under way before are waited for, counted or listed. */
+static void part_waits_for_whole_writes(struct kunit *test)
+{
+	struct ploop_file *file = ploop_file_made(test, instance_of(test), "ext4", FILE_BYTES);
+	struct ploop_thread thread;
+	struct ploop_range range, beside;
+	int i;
+
+	enlarge_blocks(test, file);
+	for (i = 0; i < 3; i++) {
+		atomic_set(&held_parts, 0);
+		ploop_range_enter(file, &range, 65536, 4096);
+		KUNIT_EXPECT_EQ(test, range.how, i % 2 ? PLOOP_RANGE_LISTED : PLOOP_RANGE_COUNTED);
+		ploop_thread_start(test, &thread, PLOOP_ANY_CPU, write_part, file);
+		ploop_linger();
+		KUNIT_EXPECT_EQ(test, atomic_read(&held_parts), 0);
+		/* Who comes later waits; beside it nobody does. */
+		KUNIT_EXPECT_FALSE(test, ploop_range_try(file, &beside, 65536, 512));
+		KUNIT_EXPECT_FALSE(test, ploop_range_try(file, &beside, 0, FILE_BYTES));
+		KUNIT_EXPECT_TRUE(test, ploop_range_try(file, &beside, 65536 + 4096, 4096));
+		ploop_range_leave(file, &beside);
+		ploop_range_leave(file, &range);
+		ploop_thread_join(test, &thread);
+		KUNIT_EXPECT_EQ(test, atomic_read(&held_parts), 1);
+		/* After a while without parts they are counted again. */
+		if (i % 2) {
+			mod_delayed_work(file->host->op_wq, &file->ranges.calm_work, 0);
+			flush_delayed_work(&file->ranges.calm_work);
+			KUNIT_EXPECT_TRUE(test, file->ranges.counting);
+		}
+	}
+	ph_file_close(file);
+}
+
 /* ---- In the submitter's context --------------------------------------------------------- */
 
 static void inline_where_it_can(struct kunit *test)
@@ -618,6 +777,9 @@ static struct kunit_case rq_cases[] = {
 	KUNIT_CASE_PARAM(read_is_short_at_the_end, ploop_host_fs_next),
 	KUNIT_CASE(write_meets_want_of_space),
 	KUNIT_CASE_PARAM(write_is_durable_if_asked, ploop_host_fs_next),
+	KUNIT_CASE(part_keeps_out_whole_writes),
+	KUNIT_CASE(part_keeps_out_inline_writes),
+	KUNIT_CASE(part_waits_for_whole_writes),
 	KUNIT_CASE_PARAM(inline_where_it_can, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(inline_never_in_a_bad_place, ploop_host_fs_next),
 	KUNIT_CASE(request_ends),

@@ -117,6 +117,7 @@ on_4k_blocks()
 	attach p "$1"
 	[[ $(blockdev --getss /dev/mapper/p) == 512 ]]
 	python3 -BS tests/vm/neighbours.py /dev/mapper/p --pairs 24 --rounds "$NEIGHBOURS"
+	python3 -BS tests/vm/parts.py /dev/mapper/p --rounds "$NEIGHBOURS"
 	dd if=/dev/mapper/p of=/dev/shm/raw bs=1M iflag=direct conv=sparse 2>/dev/null
 	truncate -s 16M /dev/shm/raw
 	mirror /dev/mapper/p /dev/shm/raw --cluster 65536 --ops 40 --discard
