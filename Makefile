@@ -47,7 +47,8 @@ install: module
 	$(MAKE) -C $(KDIR) M=$(build) $(unsigned) modules_install
 	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(release)
 
-## make check: every test that needs nothing but this machine and its kernels
+## make check: the tests that fit in an hour on two processors; no need of anything but Debian
+## make check-long: all there is, hours of it: each suite on each kernel, long runs, all mutants
 ## make check-build: what the build has to refuse
 ## make check-unit: the core on the host, under the sanitizers
 ## make check-sim: the core against failing and crashing files, in virtual time
@@ -58,9 +59,11 @@ install: module
 ## make check-vm: the module on the stock kernels in virtual machines
 ## make check-lint: style, static analysis, sparse, the locks' annotations
 ## make check-mutants: breaks the core on purpose and sees that a test fails; not in check
-.PHONY: check
+.PHONY: check check-long
 check:
 	@scripts/check
+check-long:
+	@scripts/check --long
 
 checks := lint build unit sim image fuzz model kunit vm mutants
 .PHONY: $(checks:%=check-%)

@@ -6,7 +6,8 @@
 . tests/vm/lib.sh
 
 H=/mnt/verify
-TIME=${VERIFY_SECONDS:-$([[ ${KERNEL:-} == debug ]] && echo 180 || echo 40)}
+TIME=$([[ ${KERNEL:-} == debug ]] && echo 180 || echo 40)
+((!${LONG:-0})) || TIME=$((TIME * 4))
 # One a second is meant; each waits for the requests under way.
 SWAP_SECONDS=$([[ ${KERNEL:-} == debug ]] && echo 3 || echo 2)
 
@@ -70,4 +71,4 @@ test_under_table_swaps()
 	cmp -n $((16 << 20)) -i $((96 << 20)):0 "$H/all" "$H/raw"
 }
 
-TEST_TIMEOUT=$((TIME * 4 + 300)) run_suite
+TEST_TIMEOUT=$((TIME * 2 + 600)) run_suite
