@@ -274,7 +274,7 @@ TEST(Event, StormAgainstTwoReaders)
 #if defined(__SANITIZE_THREAD__)
 	constexpr uint64_t kRaises = 2'000'000;
 #else
-	constexpr uint64_t kRaises = 10'000'000;
+	constexpr uint64_t kRaises = 3'000'000;
 #endif
 	Storm storm;
 	Reader readers[2] = {Reader{storm}, Reader{storm}};
