@@ -16,7 +16,7 @@ FS_MB=112 SIZE_MB=128
 LONG=60
 # The debug kernel is there for its reports, not for their number.
 [[ ${KERNEL:-} != debug ]] || ROUNDS=3
-((!${LONG:-0})) || ROUNDS=$((ROUNDS * 2))
+((!${LONG_RUN:-0})) || ROUNDS=$((ROUNDS * 2))
 
 # ---- the writers: see rounds.py ----
 

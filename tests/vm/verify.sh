@@ -6,8 +6,8 @@
 . tests/vm/lib.sh
 
 H=/mnt/verify
-TIME=$([[ ${KERNEL:-} == debug ]] && echo 180 || echo 40)
-((!${LONG:-0})) || TIME=$((TIME * 4))
+TIME=$([[ ${KERNEL:-} == debug ]] && echo 60 || echo 40)
+((!${LONG_RUN:-0})) || TIME=$((TIME * 6))
 # One a second is meant; each waits for the requests under way.
 SWAP_SECONDS=$([[ ${KERNEL:-} == debug ]] && echo 3 || echo 2)
 
