@@ -143,6 +143,14 @@ struct ploop_file_facts {
 	bool writable;            /* opened with the right to write */
 	bool inline_ok;           /* NOWAIT direct I/O may be tried in the submitter's context */
 	bool own_device;          /* the file lies on the very device that this table is for */
+	bool fua;                 /* an overwrite that is made durable is one write, no flush; as
+				   * the device below is now */
+	/*
+	 * A crash while the file is first written somewhere below its durable size, into a
+	 * hole or into what is reserved, leaves zeros or that data there. So a cluster may be
+	 * named by the map before its first data is durable.
+	 */
+	bool zeros_honest;
 };
 
 /*

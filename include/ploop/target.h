@@ -39,19 +39,7 @@ struct ploop_rq {
 	uint8_t op;          /* enum ploop_rq_op */
 	uint8_t flags;       /* PLOOP_RQ_* */
 
-	/* The core's. */
-	uint8_t stage;
-	uint8_t marks;
-	struct ploop_node node; /* inbox, park, or one of the core's lists */
-	struct ploop_node *after; /* next in an ordered list */
-	uint64_t file_offset;   /* bytes, of the I/O under way */
-	uint64_t park_order;    /* 0: never parked */
-	uint64_t parked_at_ms;
-	uint64_t hopes_until;   /* waits for its quarantine until so many clusters have left it */
-	uint32_t done_bytes;
-	uint32_t epoch;         /* entered, or none */
-	uint32_t slot;          /* of an allocation, or none */
-	int32_t error;
+	uint64_t core_room[9]; /* what is in it is the core's own affair */
 };
 
 /* Bytes of the text of a constructor's error, with its NUL. */
@@ -67,6 +55,7 @@ struct ploop_table {
 struct ploop_limits {
 	uint32_t cluster_sectors;
 	uint32_t dio_align_bytes; /* 0: no direct I/O below */
+	uint32_t first_cluster_sector; /* of those of the device that begin a cluster, the first */
 };
 
 /* Module load and unload. Process context. */
@@ -120,10 +109,10 @@ PLOOP_END_C
 
 /* Both sides must mean the same memory. */
 #if __SIZEOF_POINTER__ == 8
-PLOOP_ASSERT(sizeof(struct ploop_rq) == 88, "ploop_rq");
-PLOOP_ASSERT(offsetof(struct ploop_rq, node) == 24, "ploop_rq.node");
+PLOOP_ASSERT(sizeof(struct ploop_rq) == 96, "ploop_rq");
+PLOOP_ASSERT(offsetof(struct ploop_rq, core_room) == 24, "ploop_rq.core_room");
 PLOOP_ASSERT(sizeof(struct ploop_table) == 16, "ploop_table");
-PLOOP_ASSERT(sizeof(struct ploop_limits) == 8, "ploop_limits");
+PLOOP_ASSERT(sizeof(struct ploop_limits) == 12, "ploop_limits");
 #endif
 
 #endif

@@ -45,6 +45,8 @@ constexpr uint8_t kFlagFallocate = 4;
 constexpr uint8_t kFlagInline = 8;
 constexpr uint8_t kFlagNoDirect = 16;
 constexpr uint8_t kFlagAlign4k = 32;
+constexpr uint8_t kFlagNotHonest = 64;
+constexpr uint8_t kFlagNoFua = 128;
 
 // What the texts of refusals begin with; a run that does not see each of them
 // has not fuzzed what it should.
@@ -182,6 +184,9 @@ void Run::make_file(const uint8_t *bytes, size_t count)
 	file_.facts.inline_ok = (choice_.flags & kFlagInline) != 0;
 	if ((choice_.flags & kFlagNoDirect) == 0)
 		file_.facts.dio_align_bytes = (choice_.flags & kFlagAlign4k) != 0 ? 4096 : 512;
+	file_.facts.fua = (choice_.flags & kFlagNoFua) == 0;
+	file_.facts.zeros_honest =
+		file_.facts.dio_align_bytes != 0 && (choice_.flags & kFlagNotHonest) == 0;
 	mark_clusters();
 	if (choice_.space != 255)
 		file_.units_left = choice_.space;

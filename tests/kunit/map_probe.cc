@@ -8,8 +8,9 @@
 namespace {
 
 using ploop::FileCluster;
-using ploop::Level;
+using ploop::DeltaId;
 using ploop::Map;
+using ploop::MapState;
 using ploop::MapWord;
 using ploop::VirtualCluster;
 
@@ -60,12 +61,12 @@ void ploop_map_probe_publish(ploop_map_probe *probe, uint32_t cluster, uint8_t l
 			     uint32_t index)
 {
 	map_of(probe).set(VirtualCluster(cluster),
-			  MapWord::mapped(Level(level), FileCluster(index)));
+			  MapWord::at(MapState::durable, DeltaId(level), FileCluster(index)));
 }
 
 void ploop_map_probe_prepare(ploop_map_probe *probe, uint32_t cluster, uint32_t slot)
 {
-	map_of(probe).set(VirtualCluster(cluster), MapWord::pending(slot));
+	map_of(probe).set(VirtualCluster(cluster), MapWord{}.with_slot(static_cast<uint8_t>(slot)));
 }
 
 void ploop_map_probe_unmap(ploop_map_probe *probe, uint32_t cluster)
@@ -77,13 +78,13 @@ uint32_t ploop_map_probe_get(const ploop_map_probe *probe, uint32_t cluster)
 {
 	const MapWord word = map_of(probe).get(VirtualCluster(cluster));
 
-	return word.is_mapped() ? word.cluster().raw() : 0;
+	return word.cluster.raw();
 }
 
-void ploop_map_probe_copy_page(const ploop_map_probe *probe, uint32_t page, uint8_t level,
+void ploop_map_probe_copy_page(ploop_map_probe *probe, uint32_t page, uint8_t level,
 			       uint32_t entries[PLOOP_MAP_PAGE_ENTRIES])
 {
-	map_of(probe).copy_page(page, Level(level), entries);
+	map_of(probe).copy_page(page, DeltaId(level), entries);
 }
 
 void ploop_map_probe_announce(ploop_map_probe *probe, uint32_t cluster, uint32_t index,

@@ -13,9 +13,9 @@ PLOOP_BEGIN_C
 #define PLOOP_MAP_PAGE_ENTRIES 1024u
 #define PLOOP_MAP_HEADER_ENTRIES 16u
 
-/* A Map of src/core/map.h. */
+/* A Map of src/core/map/map.h. */
 struct ploop_map_probe {
-	uint64_t room[2];
+	uint64_t room[3];
 };
 
 void ploop_map_probe_init(struct ploop_map_probe *probe);
@@ -32,7 +32,7 @@ void ploop_map_probe_prepare(struct ploop_map_probe *probe, uint32_t cluster, ui
 void ploop_map_probe_unmap(struct ploop_map_probe *probe, uint32_t cluster);
 /* What the cluster is mapped to, or 0. */
 uint32_t ploop_map_probe_get(const struct ploop_map_probe *probe, uint32_t cluster);
-void ploop_map_probe_copy_page(const struct ploop_map_probe *probe, uint32_t page, uint8_t level,
+void ploop_map_probe_copy_page(struct ploop_map_probe *probe, uint32_t page, uint8_t level,
 			       uint32_t entries[PLOOP_MAP_PAGE_ENTRIES]);
 
 /*

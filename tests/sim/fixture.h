@@ -76,6 +76,11 @@ struct Rig {
 		return at == std::string::npos ? ~0ull
 					       : std::stoull(text.substr(at + name.size() + 2));
 	}
+	// Clusters that the file has, and nobody uses. The BAT takes the first one.
+	uint64_t clean_clusters()
+	{
+		return file.now().size() / (kClusterSectors * SECTOR) - 1 - field("used");
+	}
 	bool has_word(const std::string &word)
 	{
 		return (device.status() + " ").find(" " + word + " ") != std::string::npos;

@@ -242,6 +242,8 @@ File::File(Disk &disk, std::string file_path, uint64_t inode)
 	facts.dio_align_bytes = 512;
 	facts.readable = true;
 	facts.inline_ok = true;
+	facts.fua = true;
+	facts.zeros_honest = true;
 }
 
 void File::poke(uint64_t offset, std::span<const uint8_t> data)

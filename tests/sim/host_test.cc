@@ -26,13 +26,24 @@ struct ploop_core {
 	int64_t flushed_with;
 };
 
+/* What this core keeps in a request. */
+struct __attribute__((may_alias)) Own {
+	ploop_node node;
+	uint32_t epoch;
+};
+
+static Own &own(ploop_rq *rq)
+{
+	return *reinterpret_cast<Own *>(rq->core_room);
+}
+
 static std::vector<std::string> calls;
 
 static void park_all(ploop_core *core, int error)
 {
 	for (ploop_node *node = ph_list_take(&core->parked); node;) {
 		ploop_rq *rq = reinterpret_cast<ploop_rq *>(reinterpret_cast<char *>(node) -
-							    offsetof(ploop_rq, node));
+							    offsetof(ploop_rq, core_room));
 		node = node->next;
 		ph_rq_end(rq, error);
 	}
@@ -145,13 +156,13 @@ static void start_flush(ploop_core *core, ploop_rq *rq)
 
 void pc_map(ploop_core *core, ploop_rq *rq)
 {
-	rq->epoch = ph_epoch_enter(core->host);
+	own(rq).epoch = ph_epoch_enter(core->host);
 	if (rq->op == PLOOP_RQ_FLUSH) {
-		ph_epoch_exit(core->host, rq->epoch);
+		ph_epoch_exit(core->host, own(rq).epoch);
 		start_flush(core, rq);
 	} else if (core->park) {
-		ph_epoch_exit(core->host, rq->epoch);
-		ph_list_push(&core->parked, &rq->node);
+		ph_epoch_exit(core->host, own(rq).epoch);
+		ph_list_push(&core->parked, &own(rq).node);
 	} else {
 		start_io(rq, rq->flags & PLOOP_RQ_INLINE ? PLOOP_IO_INLINE : 0);
 	}
@@ -163,7 +174,7 @@ void pc_rq_done(ploop_rq *rq, int64_t result)
 		start_io(rq, 0);
 		return;
 	}
-	ph_epoch_exit(rq->core->host, rq->epoch);
+	ph_epoch_exit(rq->core->host, own(rq).epoch);
 	ph_rq_end(rq, result < 0 ? int(result) : 0);
 }
 
@@ -507,7 +518,7 @@ TEST(SimFault, ADsyncWriteIsDurableWhenItEnds)
 		f.host.core = &core;
 		rq.prepare(&core, PLOOP_RQ_WRITE, 0, 8, 0);
 		std::fill(rq.buffer.begin(), rq.buffer.end(), 1);
-		rq.epoch = ph_epoch_enter(&f.host);
+		own(&rq).epoch = ph_epoch_enter(&f.host);
 		ph_rq_io(&rq, f.handle, 0, 0, 4096, flags);
 		f.world.run_until([&] { return rq.ended(); });
 		f.world.power_cut(Cut::Drop);

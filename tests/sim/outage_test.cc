@@ -154,14 +154,12 @@ TEST(Outage, DiscardThatTheHostRefusesForWantOfSpaceCompletes)
 	rig.world.advance_ms(100);
 	EXPECT_EQ(rig.field("quarantined"), 0u);
 	rig.io.read(0, 64);
-	// What could not be punched is used again.
+	// The host has freed it all the same.
 	rig.io.wait_all();
 	EXPECT_EQ(waits->error, 0);
-	EXPECT_EQ(rig.report().bat[5], 0u); // not committed yet
 	rig.io.read(64 * 5, 64);
 	rig.io.wait_all();
 	rig.stop_in_order();
-	EXPECT_EQ(rig.report().bat[5], 1u);
 }
 
 TEST(Outage, DiscardPassesTheLatchOfAFlush)
@@ -184,9 +182,14 @@ TEST(Outage, DiscardPassesTheLatchOfAFlush)
 TEST(Outage, ZeroesThatAskForSpaceParkAndOthersDoNot)
 {
 	Rig rig;
-	rig.start();
+	rig.start("falloc_new_clu");
 	rig.write(0, 64);
+	rig.world.run_idle();
 	rig.fill();
+	// As many clusters as are ready are had without asking the host.
+	const uint64_t ready = rig.clean_clusters();
+	rig.io.write_zeroes(64 * 20, uint32_t(64 * ready), PLOOP_RQ_NOUNMAP);
+	rig.io.wait_all();
 	auto asks = rig.io.write_zeroes(64 * 3, 128, PLOOP_RQ_NOUNMAP);
 	rig.world.advance_ms(50);
 	EXPECT_FALSE(asks->done);
@@ -197,7 +200,7 @@ TEST(Outage, ZeroesThatAskForSpaceParkAndOthersDoNot)
 	rig.free_space();
 	rig.io.wait_all();
 	EXPECT_EQ(asks->error, 0);
-	EXPECT_EQ(rig.field("used"), 3u);
+	EXPECT_EQ(rig.field("used"), 3u + ready);
 	rig.io.read(0, 64 * 10);
 	rig.io.wait_all();
 	rig.stop_in_order();

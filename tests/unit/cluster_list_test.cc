@@ -12,20 +12,15 @@ namespace ploop {
 
 namespace {
 
-// Takes all, run by run, and counts how often each came.
-std::map<uint32_t, int> drain(ClusterList &list, uint64_t &runs)
+// Takes all, and counts how often each came.
+std::map<uint32_t, int> drain(ClusterList &list)
 {
 	std::map<uint32_t, int> seen;
-	FileCluster first;
-	uint32_t length = 0;
 
-	for (runs = 0; !list.empty(); runs++) {
+	while (!list.empty()) {
 		const uint64_t before = list.count();
-		list.pop_run(first, length);
-		EXPECT_GT(length, 0u);
-		EXPECT_EQ(list.count(), before - length);
-		for (uint32_t i = 0; i < length; i++)
-			seen[first.raw() + i]++;
+		seen[list.pop_first().raw()]++;
+		EXPECT_EQ(list.count(), before - 1);
 	}
 	EXPECT_EQ(list.count(), 0u);
 	return seen;
@@ -41,8 +36,7 @@ TEST(ClusterList, NothingIsLost)
 	for (int round = 0; round < 200; round++) {
 		ClusterList lists[2];
 		std::map<uint32_t, int> model;
-		uint64_t runs = 0;
-		uint32_t next = 1;
+			uint32_t next = 1;
 		const uint64_t steps = rng() % 5000;
 		for (uint64_t i = 0; i < steps; i++) {
 			// Runs upward and downward, as discards make them, and jumps.
@@ -57,21 +51,7 @@ TEST(ClusterList, NothingIsLost)
 		lists[0].splice(lists[1]);
 		EXPECT_TRUE(lists[1].empty());
 		EXPECT_EQ(lists[0].count(), model.size());
-		ASSERT_EQ(drain(lists[0], runs), model);
-	}
-}
-
-TEST(ClusterList, NeighboursComeAsOneRun)
-{
-	sim::World world;
-
-	for (bool upward : {true, false}) {
-		ClusterList list;
-		uint64_t runs = 0;
-		for (uint32_t i = 0; i < 1000; i++)
-			ASSERT_TRUE(list.push(FileCluster(5000 + (upward ? i : 999 - i))));
-		EXPECT_EQ(drain(list, runs).size(), 1000u);
-		EXPECT_EQ(runs, 1u);
+		ASSERT_EQ(drain(lists[0]), model);
 	}
 }
 
@@ -79,20 +59,17 @@ TEST(ClusterList, TheEndsOfTheNumbers)
 {
 	sim::World world;
 	ClusterList list;
-	uint64_t runs = 0;
 
-	// 0 and the largest are no neighbours.
 	for (uint32_t cluster : {0u, UINT32_MAX, 1u, UINT32_MAX - 1})
 		ASSERT_TRUE(list.push(FileCluster(cluster)));
 	const std::map<uint32_t, int> all = {{0, 1}, {1, 1}, {UINT32_MAX - 1, 1}, {UINT32_MAX, 1}};
-	EXPECT_EQ(drain(list, runs), all);
+	EXPECT_EQ(drain(list), all);
 }
 
 TEST(ClusterList, SpliceOfEmptyOnes)
 {
 	sim::World world;
 	ClusterList a, b;
-	uint64_t runs = 0;
 
 	a.splice(b);
 	EXPECT_TRUE(a.empty());
@@ -102,7 +79,7 @@ TEST(ClusterList, SpliceOfEmptyOnes)
 	EXPECT_EQ(a.count(), 1u);
 	ASSERT_TRUE(b.push(FileCluster(9)));
 	a.splice(b);
-	EXPECT_EQ(drain(a, runs).size(), 2u);
+	EXPECT_EQ(drain(a).size(), 2u);
 }
 
 TEST(ClusterList, NoMemory)
@@ -110,7 +87,6 @@ TEST(ClusterList, NoMemory)
 	sim::World world;
 	ClusterList list;
 	uint64_t pushed = 0;
-	uint64_t runs = 0;
 
 	world.fail_nth({.calls = sim::CALL_ALLOC, .nth = 3, .sticky = true});
 	while (list.push(FileCluster(uint32_t(pushed * 2))))
@@ -119,7 +95,7 @@ TEST(ClusterList, NoMemory)
 	EXPECT_FALSE(list.push(FileCluster(1)));
 	world.clear_faults();
 	EXPECT_TRUE(list.push(FileCluster(1)));
-	EXPECT_EQ(drain(list, runs).size(), pushed + 1);
+	EXPECT_EQ(drain(list).size(), pushed + 1);
 }
 
 TEST(ClusterList, ADroppedListGivesItsMemoryBack)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// The words of the map, and where they lie in a page of the file.
+// The words of the map, what becomes of them, and where they lie in a page of the file.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -10,23 +10,48 @@
 
 namespace ploop {
 
+namespace {
+
+const MapState kStates[] = {MapState::hole,	MapState::fresh,   MapState::lower,
+			    MapState::slot,	MapState::unsynced, MapState::syncing,
+			    MapState::in_round, MapState::durable};
+
+const DeltaId kTop(3), kLower(1);
+
+MapWord top_word(MapState state, uint32_t cluster)
+{
+	return MapWord::at(state, kTop, FileCluster(cluster));
+}
+
+struct OnePage {
+	OnePage() { EXPECT_TRUE(map.allocate(1000).ok()); }
+
+	void set(uint32_t cluster, MapWord word) { map.set(VirtualCluster(cluster), word); }
+	MapWord get(uint32_t cluster) const { return map.get(VirtualCluster(cluster)); }
+	// What the disk would have of the cluster.
+	uint32_t entry(uint32_t cluster) const { return entries[kHeaderSlots + cluster]; }
+
+	sim::World world;
+	Map map;
+	uint32_t entries[kBatPageEntries] = {};
+};
+
+} // namespace
+
 TEST(MapWord, PackAndUnpack)
 {
-	for (MapState state : {MapState::hole, MapState::pending, MapState::mapped}) {
-		for (int level : {0, 1, 255}) {
-			for (uint32_t index : {0u, 1u, 0x80000000u, UINT32_MAX}) {
-				const MapWord word{state, Level(uint8_t(level)), index};
-				const MapWord back = MapWord::unpack(word.pack());
-				EXPECT_EQ(back.state, state);
-				EXPECT_EQ(back.level, word.level);
-				EXPECT_EQ(back.index, index);
-				EXPECT_EQ(back.is_mapped(), state == MapState::mapped);
+	for (MapState state : kStates) {
+		for (int delta : {0, 1, 255}) {
+			for (uint32_t cluster : {0u, 1u, 0x80000000u, UINT32_MAX}) {
+				for (bool hides : {false, true}) {
+					const MapWord word{state, hides, uint8_t(cluster % 64),
+							   DeltaId(uint8_t(delta)),
+							   FileCluster(cluster)};
+					EXPECT_EQ(MapWord::unpack(word.pack()), word);
+				}
 			}
 		}
 	}
-	EXPECT_EQ(MapWord::mapped(Level(2), FileCluster(7)).cluster(), FileCluster(7));
-	EXPECT_EQ(MapWord::pending(63).state, MapState::pending);
-	EXPECT_EQ(MapWord::pending(63).index, 63u);
 }
 
 TEST(MapWord, DifferentWordsPackDifferently)
@@ -34,11 +59,31 @@ TEST(MapWord, DifferentWordsPackDifferently)
 	std::mt19937_64 rng(1);
 
 	for (int i = 0; i < 10000; i++) {
-		const MapWord a{MapState(rng() % 3), Level(uint8_t(rng())), uint32_t(rng())};
-		const MapWord b{MapState(rng() % 3), Level(uint8_t(rng())), uint32_t(rng())};
-		EXPECT_EQ(a.pack() == b.pack(),
-			  a.state == b.state && a.level == b.level && a.index == b.index);
+		MapWord words[2];
+		for (MapWord &word : words)
+			word = {kStates[rng() % 8], rng() % 2 != 0, uint8_t(rng() % 2),
+				DeltaId(uint8_t(rng() % 2)), FileCluster(uint32_t(rng() % 2))};
+		EXPECT_EQ(words[0].pack() == words[1].pack(), words[0] == words[1]);
 	}
+}
+
+TEST(MapWord, WhoMayReadAndWriteThePlace)
+{
+	for (MapState state : kStates) {
+		const bool top = state != MapState::hole && state != MapState::lower &&
+				 state != MapState::slot;
+		EXPECT_EQ(top_word(state, 5).is_tops(), top);
+		EXPECT_TRUE(top_word(state, 5).has_place());
+	}
+	EXPECT_FALSE(MapWord{}.has_place());
+	// A slot keeps the old place, and what it hides.
+	MapWord old = MapWord::at(MapState::lower, kLower, FileCluster(9));
+	old.hides = true;
+	const MapWord slot = old.with_slot(63);
+	EXPECT_EQ(slot.state, MapState::slot);
+	EXPECT_EQ(slot.slot, 63);
+	EXPECT_EQ(slot.without_slot(MapState::lower), old);
+	EXPECT_FALSE(MapWord{}.with_slot(0).has_place());
 }
 
 TEST(Map, SizeIsOfWholePages)
@@ -62,14 +107,14 @@ TEST(Map, TheHeadersSlotsStayZero)
 
 	ASSERT_TRUE(map.allocate(3000).ok());
 	for (uint32_t i = 0; i < 3000; i++)
-		map.set(VirtualCluster(i), MapWord::mapped(Level(), FileCluster(100 + i)));
-	map.copy_page(0, Level(), page);
+		map.set(VirtualCluster(i), top_word(MapState::durable, 100 + i));
+	EXPECT_FALSE(map.copy_page(0, kTop, page));
 	for (uint32_t i = 0; i < 16; i++)
 		EXPECT_EQ(page[i], 0u) << i;
 	for (uint32_t i = 16; i < kBatPageEntries; i++)
 		ASSERT_EQ(page[i], 100 + i - 16);
 	for (uint32_t number : {1u, 2u}) {
-		map.copy_page(number, Level(), page);
+		map.copy_page(number, kTop, page);
 		for (uint32_t i = 0; i < kBatPageEntries; i++) {
 			const uint32_t cluster = number * 1024 + i - 16;
 			ASSERT_EQ(page[i], cluster < 3000 ? 100 + cluster : 0);
@@ -77,24 +122,75 @@ TEST(Map, TheHeadersSlotsStayZero)
 	}
 }
 
-TEST(Map, OnlyPublishedClustersOfTheTopAreCopied)
+TEST(Map, AHoleIsPublishedOnce)
 {
-	sim::World world;
-	Map map;
-	uint32_t page[kBatPageEntries];
+	OnePage one;
+	MapWord first = top_word(MapState::fresh, 5), second = top_word(MapState::fresh, 6);
 
-	ASSERT_TRUE(map.allocate(100).ok());
-	map.set(VirtualCluster(0), MapWord::mapped(Level(1), FileCluster(5)));
-	map.set(VirtualCluster(1), MapWord::mapped(Level(0), FileCluster(6)));
-	map.set(VirtualCluster(2), MapWord::pending(7));
-	map.copy_page(0, Level(1), page);
-	EXPECT_EQ(page[16], 5u);
-	EXPECT_EQ(page[17], 0u) << "a lower delta's cluster";
-	EXPECT_EQ(page[18], 0u) << "a cluster without its data";
-	EXPECT_EQ(page[19], 0u);
-	map.copy_page(0, Level(0), page);
-	EXPECT_EQ(page[16], 0u);
-	EXPECT_EQ(page[17], 6u);
+	EXPECT_TRUE(one.map.publish(VirtualCluster(1), first));
+	EXPECT_FALSE(one.map.publish(VirtualCluster(1), second));
+	EXPECT_EQ(second, first) << "who loses learns what is there";
+	EXPECT_EQ(one.get(1), first);
+}
+
+TEST(Map, WhatARoundCopies)
+{
+	OnePage one;
+
+	one.set(0, top_word(MapState::fresh, 5));
+	one.set(1, top_word(MapState::unsynced, 6));
+	one.set(2, top_word(MapState::durable, 7));
+	one.set(3, MapWord::at(MapState::lower, kLower, FileCluster(8)));
+	one.set(4, MapWord::at(MapState::lower, kLower, FileCluster(9)).with_slot(1));
+	one.set(5, top_word(MapState::durable, 10).with_slot(2)); // being relocated
+	EXPECT_TRUE(one.map.copy_page(0, kTop, one.entries)) << "one has to wait for its sync";
+	const uint32_t wanted[] = {5, 0, 7, 0, 0, 10, 0};
+	for (uint32_t i = 0; i < 7; i++)
+		EXPECT_EQ(one.entry(i), wanted[i]) << i;
+	EXPECT_EQ(one.get(0).state, MapState::in_round);
+	EXPECT_EQ(one.get(1).state, MapState::unsynced);
+	one.map.round_succeeded(0);
+	EXPECT_EQ(one.get(0), top_word(MapState::durable, 5));
+	EXPECT_EQ(one.get(1).state, MapState::unsynced);
+	EXPECT_EQ(one.get(5).state, MapState::slot);
+}
+
+TEST(Map, WhatIsSyncedIsCopied)
+{
+	OnePage one;
+
+	one.set(0, top_word(MapState::unsynced, 5));
+	EXPECT_TRUE(one.map.begin_sync(0));
+	one.set(1, top_word(MapState::unsynced, 6)); // published while the sync runs
+	EXPECT_TRUE(one.map.copy_page(0, kTop, one.entries));
+	EXPECT_EQ(one.entry(0), 5u);
+	EXPECT_EQ(one.entry(1), 0u);
+	one.map.round_succeeded(0);
+	EXPECT_EQ(one.get(0).state, MapState::durable);
+	EXPECT_TRUE(one.map.begin_sync(0));
+	EXPECT_FALSE(one.map.copy_page(0, kTop, one.entries));
+	EXPECT_EQ(one.entry(1), 6u);
+}
+
+TEST(Map, AFailedRoundLeavesNothingDurable)
+{
+	OnePage one;
+
+	one.set(0, top_word(MapState::fresh, 5));
+	one.map.copy_page(0, kTop, one.entries);
+	one.set(1, top_word(MapState::fresh, 6)); // published after the copy
+	one.map.round_failed(0);
+	EXPECT_EQ(one.get(0).state, MapState::fresh);
+	one.map.copy_page(0, kTop, one.entries);
+	EXPECT_EQ(one.entry(0), 5u);
+	EXPECT_EQ(one.entry(1), 6u);
+	// What was unmapped, or came, after the copy is not made durable by its round.
+	one.set(0, MapWord{});
+	one.set(2, top_word(MapState::fresh, 7));
+	one.map.round_succeeded(0);
+	EXPECT_EQ(one.get(0), MapWord{});
+	EXPECT_EQ(one.get(1).state, MapState::durable);
+	EXPECT_EQ(one.get(2).state, MapState::fresh);
 }
 
 TEST(Map, ClearAndSwap)
@@ -104,10 +200,10 @@ TEST(Map, ClearAndSwap)
 
 	ASSERT_TRUE(a.allocate(1).ok());
 	ASSERT_TRUE(b.allocate(5000).ok());
-	b.set(VirtualCluster(4999), MapWord::mapped(Level(), FileCluster(3)));
+	b.set(VirtualCluster(4999), top_word(MapState::durable, 3));
 	a.swap(b);
 	EXPECT_EQ(b.pages(), 1u);
-	EXPECT_EQ(a.get(VirtualCluster(4999)).cluster(), FileCluster(3));
+	EXPECT_EQ(a.get(VirtualCluster(4999)).cluster, FileCluster(3));
 	a.clear_all();
 	EXPECT_EQ(a.get(VirtualCluster(4999)).state, MapState::hole);
 	EXPECT_EQ(Map().pages(), 0u);

@@ -65,7 +65,7 @@ TEST(Registry, UnwrittenChangesGoToTheSameDeviceOnly)
 	sim::World world;
 	FileClaim old, same, other;
 	Map map;
-	Bitmap dirty;
+	DirtyPages dirty{nullptr};
 
 	registry::begin();
 	ASSERT_TRUE(map.allocate(100).ok());
@@ -96,17 +96,17 @@ TEST(Registry, ADeviceLivesAsLongAsItsTables)
 	ASSERT_NE(a, nullptr);
 	EXPECT_NE(a, b);
 	EXPECT_EQ(registry::get_device(1), a);
-	a->enospc.raise();
+	a->events.enospc.raise();
 	registry::drop_device(a);
 	DeviceShared *const again = registry::get_device(1);
 	EXPECT_EQ(again, a);
-	EXPECT_EQ(again->enospc.raised(), 1u);
+	EXPECT_EQ(again->events.enospc.raised(), 1u);
 	registry::drop_device(a);
 	registry::drop_device(a);
 	registry::drop_device(b);
 	EXPECT_EQ(world.live_allocations(), 0u);
 	DeviceShared *const fresh = registry::get_device(1);
-	EXPECT_EQ(fresh->enospc.raised(), 0u);
+	EXPECT_EQ(fresh->events.enospc.raised(), 0u);
 	registry::drop_device(fresh);
 }
 

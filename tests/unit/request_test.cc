@@ -74,48 +74,10 @@ TEST(RequestQueue, AgainstAListOfTheLibrary)
 	}
 }
 
-TEST(RequestQueue, InsertByArrivalPutsAnyOrderRight)
-{
-	std::mt19937_64 rng(1);
-
-	for (int round = 0; round < 2000; round++) {
-		std::vector<ploop_rq> requests(1 + rng() % 12);
-		std::vector<ploop_rq *> order;
-		RequestQueue queue;
-		for (size_t i = 0; i < requests.size(); i++) {
-			requests[i].park_order = i + 1;
-			order.push_back(&requests[i]);
-		}
-		std::shuffle(order.begin(), order.end(), rng);
-		for (size_t i = 0; i < order.size(); i++) {
-			queue.insert_by_arrival(order[i]);
-			ASSERT_EQ(queue.count(), i + 1);
-		}
-		for (ploop_rq &rq : requests)
-			ASSERT_EQ(queue.pop(), &rq);
-		EXPECT_TRUE(queue.empty());
-	}
-}
-
-TEST(RequestQueue, TheLastStaysTheLastAfterInsertions)
-{
-	ploop_rq requests[4] = {};
-	RequestQueue queue;
-
-	for (int i : {3, 1, 2})
-		requests[i].park_order = uint64_t(i);
-	requests[0].park_order = 9;
-	for (int i : {3, 1, 2})
-		queue.insert_by_arrival(&requests[i]);
-	queue.push(&requests[0]);
-	for (int i : {1, 2, 3, 0})
-		EXPECT_EQ(queue.pop(), &requests[i]);
-	EXPECT_EQ(queue.pop(), nullptr);
-}
-
 TEST(Request, MarksAreApart)
 {
-	const Mark all[] = {kMarkInline, kMarkCopied, kMarkProbe, kMarkRetried};
+	const Mark all[] = {kMarkInline,	kMarkCopied,	kMarkProbe,   kMarkRetried,
+			    kMarkFirst,	kMarkReadAgain, kMarkDurable, kMarkSettled};
 	ploop_rq rq = {};
 
 	for (Mark mark : all)
@@ -134,7 +96,7 @@ TEST(Request, BytesAndNode)
 
 	rq.nr_sectors = 131072; // the largest cluster
 	EXPECT_EQ(bytes_of(&rq), 64u << 20);
-	EXPECT_EQ(request_of(&rq.node), &rq);
+	EXPECT_EQ(request_of(&state(&rq).node), &rq);
 	set_stage(&rq, Stage::ended);
 	EXPECT_EQ(stage_of(&rq), Stage::ended);
 }

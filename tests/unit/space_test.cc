@@ -15,25 +15,26 @@ namespace {
 // What the class promises, in the simplest words.
 struct Model {
 	Model(uint64_t limit, uint64_t file_clusters, uint32_t reserved)
-		: taken(limit), zero(limit), end(std::min(limit, file_clusters)), first(reserved)
+		: taken(limit), clean(limit), end(std::min(limit, file_clusters)), first(reserved)
 	{
 		for (uint32_t i = 0; i < reserved; i++)
 			taken[i] = true;
 	}
 
-	// The lowest free cluster from @from on, or end.
-	uint64_t free_from(uint64_t from) const
+	// The lowest free one that is clean, or is not; or end.
+	uint64_t lowest(bool is_clean) const
 	{
-		while (from < end && taken[from])
-			from++;
-		return std::max(from, end) == from ? end : from;
+		uint64_t i = first;
+		while (i < end && (taken[i] || clean[i] != is_clean))
+			i++;
+		return i;
 	}
 
-	uint64_t used() const
+	uint64_t count(bool is_taken, bool is_clean) const
 	{
 		uint64_t count = 0;
-		for (uint64_t i = first; i < taken.size(); i++)
-			count += taken[i];
+		for (uint64_t i = first; i < end; i++)
+			count += taken[i] == is_taken && clean[i] == is_clean;
 		return count;
 	}
 
@@ -47,7 +48,7 @@ struct Model {
 	}
 
 	std::vector<bool> taken;
-	std::vector<bool> zero;
+	std::vector<bool> clean; // of those that are free
 	uint64_t end;
 	uint32_t first;
 };
@@ -63,31 +64,53 @@ protected:
 	void compare()
 	{
 		ASSERT_EQ(space.end(), model.end);
-		ASSERT_EQ(space.nr_used(), model.used());
+		ASSERT_EQ(space.nr_used(), model.count(true, false));
+		ASSERT_EQ(space.nr_clean(), model.count(false, true));
+		ASSERT_EQ(space.nr_free(), model.count(false, true) + model.count(false, false));
+		ASSERT_EQ(space.has_dirty(), model.count(false, false) > 0);
 		ASSERT_EQ(space.taken_end(), model.taken_end());
-		for (uint32_t i = model.first; i < model.taken.size(); i++)
-			ASSERT_EQ(space.is_zero(FileCluster(i)), model.zero[i]) << i;
 	}
 
-	void take()
+	void take_clean()
 	{
 		FileCluster cluster;
-		const uint64_t expected = model.free_from(model.first);
+		const uint64_t expected = model.lowest(true);
 
-		ASSERT_EQ(space.take(cluster), expected < model.end);
+		ASSERT_EQ(space.take_clean(cluster), expected < model.end);
 		if (expected == model.end)
 			return;
 		ASSERT_EQ(cluster.raw(), expected);
 		model.taken[expected] = true;
+		model.clean[expected] = false;
 	}
 
-	void give(uint32_t cluster, bool zero)
+	void take_dirty(uint32_t most)
+	{
+		ploop::Run run;
+		const uint64_t expected = model.lowest(false);
+
+		ASSERT_EQ(space.take_dirty(most, run), expected < model.end);
+		if (expected == model.end)
+			return;
+		ASSERT_EQ(run.first.raw(), expected);
+		ASSERT_LE(run.length, most);
+		for (uint32_t i = 0; i < run.length; i++) {
+			ASSERT_TRUE(!model.taken[expected + i] && !model.clean[expected + i]);
+			model.taken[expected + i] = true;
+		}
+		// As many neighbours as there are.
+		const uint64_t next = expected + run.length;
+		ASSERT_TRUE(run.length == most || next == model.end || model.taken[next] ||
+			    model.clean[next]);
+	}
+
+	void give(uint32_t cluster, bool clean)
 	{
 		if (cluster < model.first || !model.taken[cluster])
 			return;
-		space.give(FileCluster(cluster), zero);
+		space.give(FileCluster(cluster), clean);
 		model.taken[cluster] = false;
-		model.zero[cluster] = zero;
+		model.clean[cluster] = clean;
 	}
 
 	void claim(uint32_t cluster)
@@ -99,20 +122,20 @@ protected:
 			model.taken[cluster] = true;
 	}
 
-	void set_zero(uint32_t cluster, bool zero)
-	{
-		space.set_zero(FileCluster(cluster), zero);
-		model.zero[cluster] = zero;
-	}
-
 	void grow(uint64_t end)
 	{
 		const uint64_t limit = model.taken.size();
 
 		space.grow(end);
 		for (uint64_t i = model.end; i < std::min(end, limit); i++)
-			model.zero[i] = true;
+			model.clean[i] = true;
 		model.end = std::max(model.end, std::min(end, limit));
+	}
+
+	void forget_clean()
+	{
+		space.forget_clean();
+		model.clean.assign(model.clean.size(), false);
 	}
 
 	sim::World world;
@@ -140,8 +163,10 @@ TEST_F(SpaceTest, AgainstANaiveOne)
 			switch (rng() % 8) {
 			case 0:
 			case 1:
+				take_clean();
+				break;
 			case 2:
-				take();
+				take_dirty(1 + uint32_t(rng() % 9));
 				break;
 			case 3:
 			case 4:
@@ -149,7 +174,8 @@ TEST_F(SpaceTest, AgainstANaiveOne)
 				give(any, rng() % 2);
 				break;
 			case 6:
-				set_zero(any, rng() % 2);
+				if (rng() % 16 == 0)
+					forget_clean();
 				break;
 			default:
 				if (rng() % 8 == 0)
@@ -168,58 +194,58 @@ TEST_F(SpaceTest, ClaimTwiceOrBeyondIsRefused)
 		claim(cluster);
 		claim(cluster);
 	}
-	compare();
 }
 
 TEST_F(SpaceTest, ClaimAll)
 {
 	FileCluster cluster;
+	ploop::Run run;
 
 	ASSERT_TRUE(space.allocate(100).ok());
 	begin(100, 50, 2);
 	claim(10);
 	space.claim_all();
-	EXPECT_FALSE(space.take(cluster));
+	EXPECT_FALSE(space.take_dirty(1, run));
 	EXPECT_EQ(space.nr_free(), 0u);
 	EXPECT_EQ(space.taken_end(), 50u);
 	EXPECT_EQ(space.nr_used(), 1u); // what is somebody else's is not counted
 	space.grow(51);
-	ASSERT_TRUE(space.take(cluster));
+	ASSERT_TRUE(space.take_clean(cluster));
 	EXPECT_EQ(cluster.raw(), 50u);
-	EXPECT_TRUE(space.is_zero(cluster));
 }
 
-TEST_F(SpaceTest, WhatTheFileHadIsDirtyWhatItGrewIsZero)
+TEST_F(SpaceTest, WhatTheFileHadIsDirtyWhatItGrewIsClean)
 {
 	ASSERT_TRUE(space.allocate(100).ok());
 	begin(100, 10, 2);
-	for (uint32_t i = 2; i < 100; i++)
-		EXPECT_FALSE(space.is_zero(FileCluster(i)));
-	space.grow(12);
-	EXPECT_TRUE(space.is_zero(FileCluster(10)));
-	EXPECT_TRUE(space.is_zero(FileCluster(11)));
-	EXPECT_FALSE(space.is_zero(FileCluster(12)));
+	EXPECT_EQ(space.nr_clean(), 0u);
+	grow(12);
+	EXPECT_EQ(space.nr_clean(), 2u);
+	compare();
 	// A new reset knows nothing of the earlier life.
-	space.reset(12, 2);
-	EXPECT_FALSE(space.is_zero(FileCluster(10)));
+	begin(100, 12, 2);
+	EXPECT_EQ(space.nr_clean(), 0u);
+	take_clean();
+	compare();
 }
 
 TEST_F(SpaceTest, WhatOthersHaveAddedIsDirty)
 {
-	FileCluster cluster;
+	ploop::Run run;
 
 	ASSERT_TRUE(space.allocate(100).ok());
 	space.reset(3, 2);
-	ASSERT_TRUE(space.take(cluster));
-	EXPECT_FALSE(space.take(cluster));
+	ASSERT_TRUE(space.take_dirty(9, run));
+	EXPECT_FALSE(space.take_dirty(9, run));
 	EXPECT_FALSE(space.extend(3));
 	EXPECT_FALSE(space.extend(2));
 	EXPECT_EQ(space.nr_free(), 0u);
 	EXPECT_TRUE(space.extend(4));
 	EXPECT_EQ(space.nr_free(), 1u);
-	ASSERT_TRUE(space.take(cluster));
-	EXPECT_EQ(cluster.raw(), 3u);
-	EXPECT_FALSE(space.is_zero(cluster));
+	EXPECT_EQ(space.nr_clean(), 0u);
+	ASSERT_TRUE(space.take_dirty(9, run));
+	EXPECT_EQ(run.first.raw(), 3u);
+	EXPECT_EQ(run.length, 1u);
 	EXPECT_TRUE(space.extend(uint64_t{1} << 40));
 	EXPECT_EQ(space.end(), 100u);
 	EXPECT_FALSE(space.extend(uint64_t{1} << 40));
@@ -227,39 +253,35 @@ TEST_F(SpaceTest, WhatOthersHaveAddedIsDirty)
 
 TEST_F(SpaceTest, TheEndIsNeverBeyondTheLimit)
 {
-	FileCluster cluster;
-	uint64_t taken = 0;
+	ploop::Run run;
 
 	ASSERT_TRUE(space.allocate(100).ok());
 	space.reset(uint64_t{1} << 40, 2);
 	EXPECT_EQ(space.end(), 100u);
 	space.grow(uint64_t{1} << 41);
 	EXPECT_EQ(space.end(), 100u);
-	while (space.take(cluster))
-		taken++;
-	EXPECT_EQ(taken, 98u);
-	EXPECT_EQ(cluster.raw(), 99u);
+	ASSERT_TRUE(space.take_dirty(1000, run));
+	EXPECT_EQ(run.length, 98u);
+	EXPECT_FALSE(space.take_dirty(1000, run));
 }
 
-TEST_F(SpaceTest, AvoidedClustersComeBackWhenALowerOneIsGiven)
+TEST_F(SpaceTest, AvoidedClustersComeBackWhenAskedFor)
 {
-	FileCluster cluster;
+	ploop::Run run;
 
 	ASSERT_TRUE(space.allocate(100).ok());
 	space.reset(10, 2);
-	ASSERT_TRUE(space.take(cluster));
-	ASSERT_TRUE(space.take(cluster));
-	EXPECT_EQ(cluster.raw(), 3u);
-	space.give(cluster, false);
-	space.avoid(cluster);
-	ASSERT_TRUE(space.take(cluster));
-	EXPECT_EQ(cluster.raw(), 4u) << "the cluster that the host cannot write came again";
-	space.give(FileCluster(2), true);
-	ASSERT_TRUE(space.take(cluster));
-	EXPECT_EQ(cluster.raw(), 2u);
-	EXPECT_TRUE(space.is_zero(cluster));
-	ASSERT_TRUE(space.take(cluster));
-	EXPECT_EQ(cluster.raw(), 3u);
+	ASSERT_TRUE(space.take_dirty(1, run));
+	ASSERT_TRUE(space.take_dirty(1, run));
+	EXPECT_EQ(run.first.raw(), 3u);
+	space.give(run, false);
+	space.avoid(run.first);
+	ASSERT_TRUE(space.take_dirty(1, run));
+	EXPECT_EQ(run.first.raw(), 4u) << "the cluster that the host cannot write came again";
+	EXPECT_TRUE(space.forget_avoided());
+	EXPECT_FALSE(space.forget_avoided());
+	ASSERT_TRUE(space.take_dirty(1, run));
+	EXPECT_EQ(run.first.raw(), 3u);
 }
 
 } // namespace ploop

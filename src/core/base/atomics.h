@@ -29,9 +29,19 @@ public:
 	void store_release(Number number) { __atomic_store_n(&number_, number, __ATOMIC_RELEASE); }
 	Number add_relaxed(Number by) { return __atomic_fetch_add(&number_, by, __ATOMIC_RELAXED); }
 	Number add_release(Number by) { return __atomic_fetch_add(&number_, by, __ATOMIC_RELEASE); }
+	// Full order: before and after it.
+	Number or_full(Number bits) { return __atomic_fetch_or(&number_, bits, __ATOMIC_SEQ_CST); }
+	Number and_full(Number bits)
+	{
+		return __atomic_fetch_and(&number_, bits, __ATOMIC_SEQ_CST);
+	}
 	Number or_release(Number bits)
 	{
 		return __atomic_fetch_or(&number_, bits, __ATOMIC_RELEASE);
+	}
+	Number exchange_relaxed(Number number)
+	{
+		return __atomic_exchange_n(&number_, number, __ATOMIC_RELAXED);
 	}
 	Number exchange_acquire(Number number)
 	{
@@ -43,11 +53,18 @@ public:
 						   __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 	}
 
+	// Release if it succeeds, acquire in any case.
+	bool compare_exchange_release(Number &expected, Number number)
+	{
+		return __atomic_compare_exchange_n(&number_, &expected, number, false,
+						   __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	}
+
 private:
 	Number number_ = 0;
 };
 
-// What the protocols of park.h and event.h need, as the shipping code has it.
+// What the lockless protocols (park.h, event.h, ring.h) need, as the shipping code has it.
 struct HostAtomics {
 	template <class Number>
 	using Word = Atomic<Number>;

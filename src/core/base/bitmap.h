@@ -36,11 +36,23 @@ public:
 	}
 	void clear(uint64_t i) { words_[i / 64] &= ~(uint64_t{1} << (i % 64)); }
 
+	// Sets, or clears, all of [from, end), by words.
+	void set_range(uint64_t from, uint64_t end) { change_range(from, end, ~uint64_t{0}); }
+	void clear_range(uint64_t from, uint64_t end) { change_range(from, end, 0); }
+
+	// Gives way in between. Process context.
 	void clear_all()
 	{
-		for (size_t i = 0; i < words_.length(); i++)
+		for (size_t i = 0; i < words_.length(); i++) {
 			words_[i] = 0;
+			if (i % kWordsAtATime == 0)
+				ph_yield();
+		}
 	}
+
+	// 64 bits from 64 * i on, and how many such words there are.
+	uint64_t word(size_t i) const { return words_[i]; }
+	size_t nr_words() const { return words_.length(); }
 
 	// The first bit in [from, end) with this value, or end.
 	uint64_t find(bool value, uint64_t from, uint64_t end) const
@@ -71,6 +83,23 @@ public:
 	}
 
 private:
+	static constexpr size_t kWordsAtATime = 65536;
+
+	void change_range(uint64_t from, uint64_t end, uint64_t value)
+	{
+		while (from < end) {
+			const uint64_t stop = min_of(end, (from / 64 + 1) * 64);
+			const uint64_t low = ~uint64_t{0} << from % 64;
+			const uint64_t mask =
+				stop % 64 == 0 ? low : low & ~(~uint64_t{0} << stop % 64);
+			uint64_t &word = words_[static_cast<size_t>(from / 64)];
+			word = (word & ~mask) | (value & mask);
+			if (from / 64 % kWordsAtATime == 0)
+				ph_yield();
+			from = stop;
+		}
+	}
+
 	ChunkedArray<uint64_t> words_;
 	uint64_t bits_ = 0;
 };

@@ -2,6 +2,8 @@
 // Requests as the core sees them: stages, marks, and queues of them.
 #pragma once
 
+#include <utility>
+
 #include "base/invariant.h"
 #include "base/types.h"
 #include "ploop/target.h"
@@ -12,9 +14,10 @@ namespace ploop {
 // worker, means.
 enum class Stage : uint8_t {
 	fresh,	    // nothing was done yet
-	overwrite,  // reading or writing a mapped cluster
-	first_data, // writing into a cluster that an allocation slot prepares
+	overwrite,  // reading or writing a place that the map has
+	first_data, // writing into a place that a slot prepares
 	data_done,  // the same, ended: `error` says how
+	lost,	    // brings back the clean cluster `place`, and begins anew
 	commit,	    // data is written, waits for a full commit (FUA)
 	ended,	    // to be ended by the worker: `error` says how
 	over,	    // ended: the host's again
@@ -25,18 +28,49 @@ enum Mark : uint8_t {
 	kMarkCopied = 2,     // the host copies its data from now on
 	kMarkProbe = 4,	     // its outcome tells whether there is space again
 	kMarkRetried = 8,    // had its one retry of a flushing suspend
-	kMarkHopes = 16,     // `hopes_until` says which part of the quarantine it waits for
+	kMarkFirst = 16,     // writes into a new cluster, which needs space, most likely
 	kMarkReadAgain = 32, // a read that was tried again after an error
-	kMarkUntried = 64,   // parked in hope, and not tried since
+	kMarkDurable = 64,   // is durable when its I/O has ended
+	kMarkSettled = 128,  // has waited for what was in quarantine
 };
 
 constexpr uint32_t kNoEpoch = ~0u;
 constexpr uint32_t kNoSlot = ~0u;
 
+// The core's part of a request, in the room that the contract has for it. It begins
+// as zero.
+struct __attribute__((may_alias)) RequestState {
+	ploop_node node;      // inbox, park, or one of the lists
+	ploop_node *after;    // next in an ordered list; in the parked queue: a sibling
+	ploop_node *children; // in the parked queue
+	uint64_t file_offset; // bytes, of the I/O under way; of a range: sectors, where it goes on
+	uint64_t park_order;  // 0: never parked
+	uint64_t parked_at_ms;
+	uint32_t done_bytes;
+	uint32_t epoch; // entered, or none
+	uint32_t slot;	// of a place that is being prepared, or none
+	uint32_t place; // a clean cluster that it brings back
+	int32_t error;
+	uint8_t stage; // enum Stage
+	uint8_t marks; // enum Mark
+};
+static_assert(sizeof(RequestState) <= sizeof(ploop_rq::core_room));
+static_assert(alignof(RequestState) <= alignof(uint64_t));
+
+inline RequestState &state(ploop_rq *rq)
+{
+	return *reinterpret_cast<RequestState *>(rq->core_room);
+}
+inline const RequestState &state(const ploop_rq *rq)
+{
+	return *reinterpret_cast<const RequestState *>(rq->core_room);
+}
+
 inline ploop_rq *request_of(ploop_node *node)
 {
+	static_assert(offsetof(RequestState, node) == 0);
 	return reinterpret_cast<ploop_rq *>(reinterpret_cast<char *>(node) -
-					    offsetof(ploop_rq, node));
+					    offsetof(ploop_rq, core_room));
 }
 
 // A lockless list is taken newest first; this turns it round.
@@ -55,11 +89,11 @@ inline ploop_node *oldest_first(ploop_node *newest)
 
 inline Stage stage_of(const ploop_rq *rq)
 {
-	return static_cast<Stage>(rq->stage);
+	return static_cast<Stage>(state(rq).stage);
 }
 inline void set_stage(ploop_rq *rq, Stage stage)
 {
-	rq->stage = static_cast<uint8_t>(stage);
+	state(rq).stage = static_cast<uint8_t>(stage);
 }
 // The request is the host's again: the last that is done to it. @error: 0, a
 // negative errno, or PLOOP_END_REQUEUE. Any context.
@@ -71,15 +105,15 @@ inline void end_request(ploop_rq *rq, int error)
 }
 inline bool has_mark(const ploop_rq *rq, Mark mark)
 {
-	return (rq->marks & mark) != 0;
+	return (state(rq).marks & mark) != 0;
 }
 inline void set_mark(ploop_rq *rq, Mark mark)
 {
-	rq->marks = static_cast<uint8_t>(rq->marks | mark);
+	state(rq).marks = static_cast<uint8_t>(state(rq).marks | mark);
 }
 inline void clear_mark(ploop_rq *rq, Mark mark)
 {
-	rq->marks = static_cast<uint8_t>(rq->marks & ~mark);
+	state(rq).marks = static_cast<uint8_t>(state(rq).marks & ~mark);
 }
 inline uint32_t bytes_of(const ploop_rq *rq)
 {
@@ -104,27 +138,21 @@ public:
 	bool empty() const { return first_ == nullptr; }
 	uint64_t count() const { return count_; }
 	ploop_rq *first() const { return first_ != nullptr ? request_of(first_) : nullptr; }
-	// The one behind @rq, which is in this queue.
-	ploop_rq *next(const ploop_rq *rq) const
-	{
-		return rq->after != nullptr ? request_of(rq->after) : nullptr;
-	}
-
 	void push(ploop_rq *rq)
 	{
-		rq->after = nullptr;
+		state(rq).after = nullptr;
 		if (last_ != nullptr)
-			request_of(last_)->after = &rq->node;
+			state(request_of(last_)).after = &state(rq).node;
 		else
-			first_ = &rq->node;
-		last_ = &rq->node;
+			first_ = &state(rq).node;
+		last_ = &state(rq).node;
 		count_++;
 	}
 
 	void push_front(ploop_rq *rq)
 	{
-		rq->after = first_;
-		first_ = &rq->node;
+		state(rq).after = first_;
+		first_ = &state(rq).node;
 		if (last_ == nullptr)
 			last_ = first_;
 		count_++;
@@ -135,7 +163,7 @@ public:
 		if (first_ == nullptr)
 			return nullptr;
 		ploop_rq *rq = request_of(first_);
-		first_ = rq->after;
+		first_ = state(rq).after;
 		if (first_ == nullptr)
 			last_ = nullptr;
 		count_--;
@@ -147,19 +175,6 @@ public:
 	{
 		while (ploop_rq *rq = other.pop())
 			push(rq);
-	}
-
-	// Puts it in its place by order of arrival; cheap where it is the newest.
-	void insert_by_arrival(ploop_rq *rq)
-	{
-		if (last_ == nullptr || request_of(last_)->park_order < rq->park_order)
-			return push(rq);
-		ploop_node **place = &first_;
-		while (request_of(*place)->park_order < rq->park_order)
-			place = &request_of(*place)->after;
-		rq->after = *place;
-		*place = &rq->node;
-		count_++;
 	}
 
 private:

@@ -18,7 +18,7 @@
 // A function that is called only while the lock is held.
 #define PLOOP_REQUIRES(lock) PLOOP_ANNOTATE(requires_capability(lock))
 // A function that takes the lock, or lets go of it.
-#define PLOOP_ACQUIRE(lock) PLOOP_ANNOTATE(acquire_capability(lock))
+#define PLOOP_ACQUIRE(...) PLOOP_ANNOTATE(acquire_capability(__VA_ARGS__))
 #define PLOOP_RELEASE() PLOOP_ANNOTATE(release_capability())
 // The way into the host, which has no annotations.
 #define PLOOP_UNCHECKED PLOOP_ANNOTATE(no_thread_safety_analysis)

@@ -26,13 +26,14 @@ private:
 using VirtualCluster = Strong<struct VirtualClusterTag, uint32_t>;
 // A cluster of an image file, counted from its start; the first ones hold the BAT.
 using FileCluster = Strong<struct FileClusterTag, uint32_t>;
-// The place of a delta in its stack, 0 is the base.
-using Level = Strong<struct LevelTag, uint8_t>;
+// Names a delta of a stack for as long as it is open, wherever it stands in the order.
+using DeltaId = Strong<struct DeltaIdTag, uint8_t>;
 
 // Linux' errno values that the core gives or understands, as positive numbers.
 enum Errno : int {
-	kEIO = 5,
 	kENOENT = 2,
+	kEINTR = 4,
+	kEIO = 5,
 	kEBADF = 9,
 	kEAGAIN = 11,
 	kENOMEM = 12,
@@ -61,6 +62,8 @@ public:
 	static constexpr Status error(Errno code) { return Status(-static_cast<int>(code)); }
 	constexpr bool ok() const { return code_ == 0; }
 	constexpr bool no_space() const { return code_ == -kENOSPC; }
+	// Of the moment: the same may succeed when it is tried again.
+	constexpr bool passes() const { return code_ == -kENOMEM || code_ == -kEINTR; }
 	constexpr int code() const { return code_; }
 
 private:

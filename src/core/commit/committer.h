@@ -1,43 +1,59 @@
 // SPDX-License-Identifier: GPL-2.0
 // The commit: how published mappings become durable, and what waits for it.
 //
-// A round sweeps the BAT once, in batches:
-//	(1) copy the published entries of up to kBatch dirty pages
-//	(2) fdatasync: the data of these entries is durable
-//	(3) write the copies
-//	... next batch, until the sweep has seen every page
-//	(4) fdatasync: the entries are durable
-// and then ends the flushes that were there when it began, and lets go of the
-// quarantine that was there then. A page changed after its copy stays dirty. A
-// round without a dirty page is one fdatasync.
+// A round, whatever the number of dirty pages:
+//	(1) only with unsynced words: fdatasync; what was unsynced when it began is synced
+//	(2) one pass over the dirty pages: fresh and synced words go in round and are
+//	    copied, an unsynced one is copied as what the disk has, and its page stays
+//	    dirty; the copies are written, a batch at a time
+//	(3) fdatasync: what is in round is durable
+// and then the flushes end that were there when it began, and the quarantine that was
+// there then is let go. A round without a dirty page is one fdatasync.
 //
-// Everything here is the target's worker's.
+//	idle -> data_sync -> write_pages -> map_sync -> idle
+//	        any of them -- no space --> parked -- retry() --> from the start
+//	        a page or a passing error -> failing -- timer --> from the start
+//
+// A page that could not be written has lost nothing: memory has all of it. So the gate
+// is shut with that error, and the round is tried again until it succeeds. What a sync
+// tells, once, of data that may be gone, is for ever.
+//
+// Everything here is the target's worker's, but for the flushes of Flushes.
 #pragma once
 
-#include "base/bitmap.h"
-#include "base/request.h"
+#include "base/gate.h"
+#include "base/mode.h"
+#include "base/policy.h"
+#include "commit/quarantine.h"
+#include "map/dirty_pages.h"
 #include "map/map.h"
 #include "map/operation.h"
 
 namespace ploop {
 
-class Target;
-
 class Committer {
 public:
-	explicit Committer(Target &target) : target_(target) {}
+	Committer(ploop_host *host, Inbox &inbox, const Policy &policy, Gate &gate, Modes &modes,
+		  const DeltaStack &stack, Map &map, DirtyPages &dirty, Quarantine &quarantine,
+		  CommitWatcher &watcher)
+		: host_(host), inbox_(inbox), policy_(policy), gate_(gate), modes_(modes),
+		  stack_(stack), map_(map), dirty_(dirty), quarantine_(quarantine),
+		  watcher_(watcher)
+	{
+	}
 	Committer(const Committer &) = delete;
 	Committer &operator=(const Committer &) = delete;
 	~Committer();
 
-	Status create(ploop_host *host, uint32_t pages);
+	// Once. Process context.
+	Status create(uint32_t pages);
 
 	// The request ends when a round that begins from now on has ended.
 	void join(ploop_rq *rq);
 	// A round is to begin even if nobody waits.
 	void want() { wanted_ = true; }
-	// The entry of the cluster changed: its page is dirty from now on.
-	void mark_dirty(VirtualCluster cluster);
+	// From now on the rounds belong to the stop, or not any more.
+	void set_stopping(bool stopping) { stopping_ = stopping; }
 
 	// Begins a round if there is reason for one.
 	void run();
@@ -53,68 +69,87 @@ public:
 	// Since when the oldest flush waits for the next round; 0: none does.
 	uint64_t waiting_since_ms() const
 	{
-		return next_.empty() ? 0 : next_.first()->parked_at_ms;
+		return next_.empty() ? 0 : state(next_.first()).parked_at_ms;
 	}
 
 	bool idle() const { return phase_ == Phase::idle && next_.empty() && !wanted_; }
-	bool running() const { return phase_ != Phase::idle && phase_ != Phase::parked; }
-	bool waiting() const { return !next_.empty(); }
-	uint32_t dirty_pages() const { return nr_dirty_; }
-	// While the worker is quiet: the dirty pages, for who takes them over.
-	Bitmap &hand_over()
+	bool running() const
 	{
-		nr_dirty_ = 0;
-		return dirty_;
+		switch (phase_) {
+		case Phase::data_sync:
+		case Phase::write_pages:
+		case Phase::map_sync:
+			return true;
+		case Phase::idle:
+		case Phase::failing:
+		case Phase::parked:
+			return false;
+		}
+		return false;
 	}
-	// After the worker was quiet: its timers were stopped.
-	void restart() { timer_armed_ = false; }
+	bool waiting() const { return !next_.empty(); }
 	// How the last round ended.
 	Status last_status() const { return last_status_; }
 	// The background timer has fired.
 	void timer_fired();
+	// After the worker was quiet, with a resume.
+	void restart();
 
 private:
 	static constexpr uint32_t kBatch = 16;
+	static constexpr uint32_t kRetryFirstMs = 100;
+	static constexpr uint32_t kRetryLongestMs = 5000;
 
-	enum class Phase : uint8_t { idle, data_sync, write_pages, map_sync, parked };
+	enum class Phase : uint8_t { idle, data_sync, write_pages, map_sync, failing, parked };
 
-	void arm_timer();
 	void arm_timer_if_needed();
 	void rest();
 	void end_without_space(ploop_rq *rq);
 	void begin();
-	void next_batch();
+	bool begin_data_sync();
+	void write_pages();
 	void copy_batch();
-	void write_batch();
 	void start_page(uint32_t i);
 	void page_written(Status status);
-	void synced(Status status);
+	void start_sync(Phase phase);
 	void succeed();
 	void fail(Status status);
+	void put_pages_back();
+	void try_later(Status status, bool shut);
+	void tell(ploop_log level, const char *line);
 	void end_waiting(RequestQueue &queue, int error);
+	void on_page(Operation &operation, int64_t result);
+	void on_sync(Operation &operation, int64_t result);
 
-	static void on_page(Target &target, Operation &operation, int64_t result);
-	static void on_sync(Target &target, Operation &operation, int64_t result);
+	ploop_host *host_;
+	Inbox &inbox_;
+	const Policy &policy_;
+	Gate &gate_;
+	Modes &modes_;
+	const DeltaStack &stack_;
+	Map &map_;
+	DirtyPages &dirty_;
+	Quarantine &quarantine_;
+	CommitWatcher &watcher_;
 
-	Target &target_;
 	Phase phase_ = Phase::idle;
 	bool wanted_ = false;
-	bool timer_armed_ = false;
-	Bitmap dirty_;	  // pages that differ from what is on disk
+	bool stopping_ = false;
 	Bitmap in_round_; // pages that this round has copied
-	uint32_t nr_dirty_ = 0;
-	uint64_t sweep_ = 0; // the next page to look at
-	RequestQueue next_;  // flushes for the next round
-	RequestQueue round_; // those of this one
+	uint32_t nr_in_round_ = 0;
+	uint32_t sweep_ = 0;	  // the next page to look at
+	uint64_t gate_since_ = 0; // Gate::nr_shut() when the round began
+	RequestQueue next_;	  // flushes for the next round
+	RequestQueue round_;	  // those of this one
 	Operation sync_;
 	Operation pages_[kBatch];
 	char *copies_ = nullptr; // kBatch pages
 	uint32_t batch_[kBatch] = {};
 	uint32_t batch_count_ = 0;
 	uint32_t batch_running_ = 0;
-	bool data_is_durable_ = false; // of this batch's entries
-	bool page_0_waits_ = false;    // for the others of the batch
 	uint32_t batch_tries_ = 0;
+	uint32_t retry_ms_ = kRetryFirstMs;
+	bool told_ = false; // that pages cannot be written
 	Status batch_status_;
 	Status last_status_;
 };

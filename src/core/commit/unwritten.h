@@ -7,7 +7,8 @@
 // hands.
 #pragma once
 
-#include "base/bitmap.h"
+#include "map/delta.h"
+#include "map/dirty_pages.h"
 #include "map/map.h"
 #include "map/operation.h"
 
@@ -24,7 +25,7 @@ public:
 
 	// Takes the map and what is dirty of it away from an instance. @marked:
 	// that instance set the in-use mark, and whoever ends this clears it.
-	void keep(Map &map, Bitmap &dirty, bool marked)
+	void keep(Map &map, DirtyPages &dirty, bool marked)
 	{
 		marked_ = marked;
 		map_.swap(map);
@@ -32,7 +33,7 @@ public:
 		present_.store_release(true);
 	}
 	// Gives them back, to be filled anew.
-	void give_back(Map &map, Bitmap &dirty)
+	void give_back(Map &map, DirtyPages &dirty)
 	{
 		map_.swap(map);
 		dirty_.swap(dirty);
@@ -51,7 +52,7 @@ public:
 	void written()
 	{
 		Map no_map;
-		Bitmap no_pages;
+		DirtyPages no_pages{nullptr};
 
 		map_.swap(no_map);
 		dirty_.swap(no_pages);
@@ -61,11 +62,11 @@ public:
 	bool marked() const { return marked_; }
 
 	// Makes the data durable, writes the dirty pages, makes them durable.
-	Status write(ploop_host *host, ploop_file *file, Level top) const;
+	Status write(ploop_host *host, const Delta &top);
 
 private:
 	Map map_;
-	Bitmap dirty_;
+	DirtyPages dirty_{nullptr};
 	bool marked_ = false;
 	Atomic<bool> present_;
 };

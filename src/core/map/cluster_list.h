@@ -54,28 +54,16 @@ public:
 		other.count_ = 0;
 	}
 
-	// Takes a run of neighbours from the list's end; at least one cluster.
-	void pop_run(FileCluster &first, uint32_t &length)
+	// Takes one of them, whichever is at hand; there is at least one.
+	FileCluster pop_first()
 	{
 		Page *page = first_;
-		uint32_t low = page->clusters[page->count - 1];
-		uint32_t high = low;
-		page->count--;
-		while (page->count > 0) {
-			const uint32_t cluster = page->clusters[page->count - 1];
-			if (cluster + 1 == low)
-				low = cluster;
-			else if (cluster == high + 1)
-				high = cluster;
-			else
-				break;
-			page->count--;
-		}
-		first = FileCluster(low);
-		length = high - low + 1;
-		count_ -= length;
+		const FileCluster cluster(page->clusters[--page->count]);
+
+		count_--;
 		if (page->count == 0)
 			drop_first();
+		return cluster;
 	}
 
 private:

@@ -1,49 +1,99 @@
 // SPDX-License-Identifier: GPL-2.0
 // The map in memory: one atomically readable word per virtual cluster.
 //
-// Read by anyone in any context without a lock; changed by the target's worker
-// only (and while the map is loaded, when there is no I/O). A reader enters the
-// epoch before it reads a word and leaves it when its I/O on that mapping ended.
+// Read by anyone in any context without a lock. A reader enters the epoch before it
+// reads a word and leaves it when its I/O on that mapping has ended. A hole is left
+// by compare-and-swap only, in any context; every other word is changed by the
+// target's worker alone (and while the map is loaded, when there is no I/O).
+//
+//	state     meaning                                            left by
+//	hole      nothing anywhere                                   compare-and-swap
+//	fresh     a clean cluster, published; its entry is in no     worker
+//	          copy that is known to be durable
+//	lower     the data is in a lower delta                       worker
+//	slot      a place is being prepared; the old place, if       worker
+//	          there is one, stays readable in the word
+//	unsynced  a slot's cluster, data written, not yet synced     worker
+//	syncing   the same, and a sync that began later is under     worker
+//	          way or has succeeded
+//	in_round  copied by the commit round under way               worker
+//	durable   the entry on disk is this one                      worker
 #pragma once
 
 #include "base/atomics.h"
+#include "base/invariant.h"
 #include "base/memory.h"
 #include "format/format.h"
 
 namespace ploop {
 
 enum class MapState : uint8_t {
-	hole,	 // reads as zeros
-	pending, // space is being prepared for it; reads as zeros still; index = slot
-	mapped,	 // its data is at index = file cluster of the level
+	hole,
+	fresh,
+	lower,
+	slot,
+	unsynced,
+	syncing,
+	in_round,
+	durable,
 };
 
 struct MapWord {
 	MapState state = MapState::hole;
-	Level level{};
-	uint32_t index = 0;
+	bool hides = false;    // a lower delta has something under this top cluster
+	uint8_t slot = 0;      // of the state slot: which one
+	DeltaId delta{};       // of the place
+	FileCluster cluster{}; // the place; 0: none, for no delta keeps data there
 
 	static constexpr MapWord unpack(uint64_t packed)
 	{
-		return {static_cast<MapState>(packed >> 40 & 0xff),
-			Level(static_cast<uint8_t>(packed >> 32 & 0xff)),
-			static_cast<uint32_t>(packed)};
+		return {static_cast<MapState>(packed >> 56), (packed >> 48 & 1) != 0,
+			static_cast<uint8_t>(packed >> 40),
+			DeltaId(static_cast<uint8_t>(packed >> 32)),
+			FileCluster(static_cast<uint32_t>(packed))};
 	}
 	constexpr uint64_t pack() const
 	{
-		return static_cast<uint64_t>(state) << 40 |
-		       static_cast<uint64_t>(level.raw()) << 32 | index;
+		return static_cast<uint64_t>(state) << 56 | uint64_t{hides} << 48 |
+		       uint64_t{slot} << 40 | uint64_t{delta.raw()} << 32 | cluster.raw();
 	}
-	static constexpr MapWord mapped(Level level, FileCluster cluster)
+	static constexpr MapWord at(MapState state, DeltaId delta, FileCluster cluster)
 	{
-		return {MapState::mapped, level, cluster.raw()};
+		return {state, false, 0, delta, cluster};
 	}
-	static constexpr MapWord pending(uint32_t slot)
+	// The same place, in another state.
+	constexpr MapWord with(MapState other) const { return {other, hides, 0, delta, cluster}; }
+	// The same place, while the slot prepares another.
+	constexpr MapWord with_slot(uint8_t number) const
 	{
-		return {MapState::pending, Level(), slot};
+		return {MapState::slot, hides, number, delta, cluster};
 	}
-	bool is_mapped() const { return state == MapState::mapped; }
-	FileCluster cluster() const { return FileCluster(index); }
+	// What the word is again when the slot has come to nothing.
+	constexpr MapWord without_slot(MapState before) const
+	{
+		return {before, hides, 0, delta, cluster};
+	}
+
+	// Is there data to be read?
+	constexpr bool has_place() const { return cluster.raw() != 0; }
+	// May it be written where it is?
+	constexpr bool is_tops() const
+	{
+		switch (state) {
+		case MapState::fresh:
+		case MapState::unsynced:
+		case MapState::syncing:
+		case MapState::in_round:
+		case MapState::durable:
+			return true;
+		case MapState::hole:
+		case MapState::lower:
+		case MapState::slot:
+			return false;
+		}
+		return false;
+	}
+	constexpr bool operator==(const MapWord &) const = default;
 };
 
 static_assert(MapWord{}.pack() == 0); // fresh memory is a map of holes
@@ -66,37 +116,114 @@ public:
 
 	uint32_t pages() const { return static_cast<uint32_t>(words_.length() / kBatPageEntries); }
 
-	// Any context. Acquire: pairs with the release of set(), so that whoever
-	// sees a mapping sees all that was done to the cluster before it.
+	// Any context. Acquire: pairs with the release of set() and publish(), so that
+	// whoever sees a mapping sees all that was done to the cluster before it.
 	MapWord get(VirtualCluster cluster) const
 	{
 		return MapWord::unpack(words_[bat_slot_of(cluster)].load_acquire());
 	}
 
+	// Any context: a hole becomes @word, unless it is none any more: then @word is
+	// what it is now, and false is returned.
+	bool publish(VirtualCluster cluster, MapWord &word)
+	{
+		uint64_t seen = MapWord{}.pack();
+
+		if (words_[bat_slot_of(cluster)].compare_exchange_release(seen, word.pack()))
+			return true;
+		word = MapWord::unpack(seen);
+		return false;
+	}
+
+	// The worker, or nobody else is there: not for a hole while others may publish.
 	void set(VirtualCluster cluster, MapWord word)
 	{
 		words_[bat_slot_of(cluster)].store_release(word.pack());
 	}
 
+	// While nobody else is there. Gives way in between.
 	void clear_all()
 	{
-		for (size_t i = 0; i < words_.length(); i++)
+		for (size_t i = 0; i < words_.length(); i++) {
 			words_[i].store_relaxed(0);
-	}
-
-	// The page as it has to be on disk: published clusters of @top only.
-	void copy_page(uint32_t page, Level top, uint32_t entries[kBatPageEntries]) const
-	{
-		for (uint32_t i = 0; i < kBatPageEntries; i++) {
-			const MapWord word = MapWord::unpack(
-				words_[size_t{page} * kBatPageEntries + i].load_relaxed());
-			entries[i] =
-				word.is_mapped() && word.level == top ? to_le32(word.index) : 0;
+			if (i % (kBatPageEntries * 64) == 0)
+				ph_yield();
 		}
 	}
 
+	// ---- The worker: one page of the BAT ----
+
+	// Somebody has set a word to unsynced.
+	void note_unsynced() { may_have_unsynced_ = true; }
+	bool may_have_unsynced() const { return may_have_unsynced_; }
+	void forget_unsynced() { may_have_unsynced_ = false; }
+	// A sync begins: what is unsynced in the page is covered by it. True if anything is.
+	bool begin_sync(uint32_t page)
+	{
+		change(page, MapState::unsynced, MapState::syncing);
+		return change(page, MapState::syncing, MapState::syncing) > 0;
+	}
+	// Copies the page as it has to be on disk next to @entries: what is fresh, or
+	// synced, goes in round. True if something has to stay behind.
+	bool copy_page(uint32_t page, DeltaId top, uint32_t entries[kBatPageEntries])
+	{
+		bool left = false;
+
+		for (uint32_t i = 0; i < kBatPageEntries; i++) {
+			Atomic<uint64_t> &packed = words_[size_t{page} * kBatPageEntries + i];
+			const MapWord word = MapWord::unpack(packed.load_relaxed());
+			entries[i] = to_le32(next_entry(word, top));
+			if (word.state == MapState::fresh || word.state == MapState::syncing)
+				packed.store_relaxed(word.with(MapState::in_round).pack());
+			left = left || word.state == MapState::unsynced;
+		}
+		return left;
+	}
+	// The round has succeeded: what it copied, and still is there, is durable.
+	void round_succeeded(uint32_t page) { change(page, MapState::in_round, MapState::durable); }
+	// It has failed: the entries are neither old nor new on disk. Data that needed a
+	// sync has had it.
+	void round_failed(uint32_t page) { change(page, MapState::in_round, MapState::fresh); }
+
 private:
+	// What the disk has to say of the word after the next round.
+	static uint32_t next_entry(MapWord word, DeltaId top)
+	{
+		if (word.delta != top)
+			return 0;
+		switch (word.state) {
+		case MapState::fresh:
+		case MapState::syncing:
+		case MapState::in_round:
+		case MapState::durable:
+		case MapState::slot: // of a relocation: the old place
+			return word.cluster.raw();
+		case MapState::hole:
+		case MapState::lower:
+		case MapState::unsynced:
+			return 0;
+		}
+		return 0;
+	}
+
+	// How many there were.
+	uint32_t change(uint32_t page, MapState from, MapState to)
+	{
+		uint32_t changed = 0;
+
+		for (uint32_t i = 0; i < kBatPageEntries; i++) {
+			Atomic<uint64_t> &packed = words_[size_t{page} * kBatPageEntries + i];
+			const MapWord word = MapWord::unpack(packed.load_relaxed());
+			if (word.state != from)
+				continue;
+			packed.store_relaxed(word.with(to).pack());
+			changed++;
+		}
+		return changed;
+	}
+
 	ChunkedArray<Atomic<uint64_t>> words_;
+	bool may_have_unsynced_ = false;
 };
 
 } // namespace ploop

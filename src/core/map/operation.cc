@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "map/operation.h"
 
-#include "target/target.h"
+#include "base/invariant.h"
+#include "format/format.h"
 
 namespace ploop {
 
@@ -27,6 +28,8 @@ bool writes(ploop_op_kind kind)
 	return true;
 }
 
+constexpr uint32_t kTriesMost = 8;
+
 // Of the header that is the in-use mark alone.
 bool is_ours(uint64_t offset, uint64_t bytes)
 {
@@ -35,9 +38,11 @@ bool is_ours(uint64_t offset, uint64_t bytes)
 
 } // namespace
 
-Status Operation::create(Target &target, ploop_host *host, Handler handler, uint32_t argument)
+Status Operation::create(void *part, Handler handler, ploop_host *host, Inbox &inbox,
+			 uint32_t argument)
 {
-	target_ = &target;
+	part_ = part;
+	inbox_ = &inbox;
 	handler_ = handler;
 	argument_ = argument;
 	op_ = ph_op_new(host);
@@ -51,14 +56,20 @@ Status Operation::create(Target &target, ploop_host *host, Handler handler, uint
 void Operation::start(ploop_op_kind kind, ploop_file *file, uint64_t offset, uint64_t bytes,
 		      void *buffer)
 {
-	must_hold(target_->may_touch_files(), "7: suspended means still");
+	must_hold(!inbox_->still(), "7: suspended means still");
 	must_hold(!writes(kind) || is_ours(offset, bytes), "6: foreign bytes stay");
-	running_ = true;
 	op_->kind = kind;
 	op_->file = file;
 	op_->offset = offset;
 	op_->bytes = bytes;
 	op_->buffer = buffer;
+	tries_ = 0;
+	restart();
+}
+
+void Operation::restart()
+{
+	running_ = true;
 	ph_op_start(op_);
 }
 
@@ -73,7 +84,7 @@ bool Operation::zero_otherwise(int64_t result)
 void Operation::done(ploop_op *op, int64_t result)
 {
 	op->result = result;
-	static_cast<Operation *>(op->owner)->target_->operation_ended(&op->node);
+	static_cast<Operation *>(op->owner)->inbox_->send_ended(&op->node);
 }
 
 void Operation::ended(ploop_node *node)
@@ -83,7 +94,9 @@ void Operation::ended(ploop_node *node)
 	Operation *operation = static_cast<Operation *>(op->owner);
 
 	operation->running_ = false;
-	operation->handler_(*operation->target_, *operation, op->result);
+	if (Status::from(op->result).passes() && operation->tries_++ < kTriesMost)
+		return operation->restart();
+	operation->handler_(operation->part_, *operation, op->result);
 }
 
 namespace {

@@ -2,34 +2,45 @@
 // File operations of the core's own, waited for or handed to the worker.
 #pragma once
 
+#include "base/inbox.h"
 #include "base/types.h"
 #include "ploop/host.h"
 
 namespace ploop {
 
-class Target;
-
 // An operation whose end is handled by the target's worker, in order with all
 // else it does. Owned by the part of the target that uses it; one at a time.
 class Operation {
 public:
-	using Handler = void (*)(Target &target, Operation &operation, int64_t result);
+	using Handler = void (*)(void *part, Operation &operation, int64_t result);
 
 	Operation() = default;
 	Operation(const Operation &) = delete;
 	Operation &operator=(const Operation &) = delete;
 	~Operation() { ph_op_free(op_); }
 
-	// Once. @argument comes back through argument().
-	Status create(Target &target, ploop_host *host, Handler handler, uint32_t argument = 0);
+	// Once. @method: of @part, called with each operation that has ended and its
+	// result. @argument comes back through argument().
+	template <auto method, class Part>
+	Status create(Part &part, ploop_host *host, Inbox &inbox, uint32_t argument = 0)
+	{
+		const Handler handler = [](void *self, Operation &operation, int64_t result) {
+			(static_cast<Part *>(self)->*method)(operation, result);
+		};
+		return create(&part, handler, host, inbox, argument);
+	}
 
-	// Starts it; the handler is called once, later, by the worker.
+	// Starts it; the handler is called once, later, by the worker. An error of the
+	// moment is tried again a few times first.
 	void start(ploop_op_kind kind, ploop_file *file, uint64_t offset, uint64_t bytes,
 		   void *buffer = nullptr);
 
 	// A PUNCH or ZERO that this file, or this range, does not allow is done by
 	// writing zeros: true, and the handler is called again.
 	bool zero_otherwise(int64_t result);
+
+	// Starts the same once more, as it was or with what is left of it.
+	void restart();
 
 	bool running() const { return running_; }
 	uint32_t argument() const { return argument_; }
@@ -41,12 +52,16 @@ public:
 	static void ended(ploop_node *node);
 
 private:
+	Status create(void *part, Handler handler, ploop_host *host, Inbox &inbox,
+		      uint32_t argument);
 	static void done(ploop_op *op, int64_t result);
 
 	ploop_op *op_ = nullptr;
-	Target *target_ = nullptr;
+	void *part_ = nullptr;
+	Inbox *inbox_ = nullptr;
 	Handler handler_ = nullptr;
 	uint32_t argument_ = 0;
+	uint32_t tries_ = 0;
 	bool running_ = false;
 };
 

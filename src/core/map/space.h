@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-// Which clusters of the top file are free, and which of those read as zeros.
+// Which clusters of the top file are free, and which of those are clean: read as
+// zeros, durably so, inside the durable size of the file.
 //
 // Owned by the target's worker; nothing here sleeps or is synchronised, except
-// allocate(), which belongs to the constructor.
+// allocate(), reset() and claim_all(), which belong to constructor and resume.
 #pragma once
 
 #include "base/bitmap.h"
@@ -11,13 +12,19 @@
 
 namespace ploop {
 
+// Neighbouring clusters of a file.
+struct Run {
+	FileCluster first;
+	uint32_t length = 0;
+};
+
 class Space {
 public:
 	// Room for clusters below @limit. Those beyond are never handed out.
 	Status allocate(uint64_t limit)
 	{
 		PLOOP_TRY(used_.allocate(limit));
-		return zero_.allocate(limit);
+		return clean_.allocate(limit);
 	}
 
 	// Begins anew: a file of @file_clusters, of which the first @reserved are
@@ -25,24 +32,28 @@ public:
 	void reset(uint64_t file_clusters, uint32_t reserved)
 	{
 		used_.clear_all();
-		zero_.clear_all();
+		clean_.clear_all();
 		end_ = min_of(file_clusters, used_.length());
 		reserved_ = reserved;
-		for (uint32_t i = 0; i < reserved; i++)
-			used_.set(i);
+		used_.set_range(0, reserved);
 		nr_used_ = 0;
 		nr_foreign_ = 0;
-		search_from_ = reserved;
+		nr_clean_ = 0;
+		clean_from_ = dirty_from_ = reserved;
 		avoided_ = false;
 	}
 
 	uint64_t limit() const { return used_.length(); }
 	// Clusters that the file has, as far as they can be handed out.
 	uint64_t end() const { return end_; }
-	// Clusters in use by data, mapped or about to be, or quarantined.
+	// Clusters that are taken: by data, mapped or about to be, or quarantined.
 	uint64_t nr_used() const { return nr_used_; }
 	// Clusters that the file has for more data.
 	uint64_t nr_free() const { return end_ - reserved_ - nr_foreign_ - nr_used_; }
+	// Of them, those that are clean.
+	uint64_t nr_clean() const { return nr_clean_; }
+	// Those that are not, where take_dirty() looks.
+	bool has_dirty() const { return nr_free() > nr_clean_; }
 
 	// Marks it as taken; false if it was already, or cannot be told.
 	bool claim(FileCluster cluster)
@@ -57,44 +68,74 @@ public:
 	// else's data.
 	void claim_all()
 	{
-		for (uint64_t i = used_.find(false, reserved_, end_); i < end_;
-		     i = used_.find(false, i, end_))
-			used_.set(i);
+		used_.set_range(reserved_, end_);
 		nr_foreign_ = end_ - reserved_ - nr_used_;
 	}
 
-	// The lowest free cluster; false if the file has none.
-	bool take(FileCluster &cluster)
+	// The lowest clean cluster; false if there is none.
+	bool take_clean(FileCluster &cluster)
 	{
-		const uint64_t found = used_.find(false, search_from_, end_);
-		search_from_ = found;
-		if (found == end_)
+		if (nr_clean_ == 0)
 			return false;
+		const uint64_t found = clean_.find(true, clean_from_, end_);
+		clean_from_ = found;
+		must_hold(found < end_ && !used_.test(found), "3: what is clean is free");
+		clean_.clear(found);
 		used_.set(found);
+		nr_clean_--;
 		nr_used_++;
 		cluster = FileCluster(static_cast<uint32_t>(found));
 		return true;
 	}
 
-	// Gives back a cluster that nothing refers to, in memory or on disk.
-	void give(FileCluster cluster, bool zero)
+	// The lowest free clusters that are not clean, neighbours, @most of them; false
+	// if there is none, but for those avoided.
+	bool take_dirty(uint32_t most, Run &run)
 	{
-		must_hold(used_.test(cluster.raw()), "2: a cluster is freed once");
-		used_.clear(cluster.raw());
-		nr_used_--;
-		if (zero)
-			zero_.set(cluster.raw());
-		else
-			zero_.clear(cluster.raw());
-		search_from_ = min_of<uint64_t>(search_from_, cluster.raw());
+		const uint64_t first = find_dirty();
+
+		dirty_from_ = first;
+		if (first == end_)
+			return false;
+		uint64_t end = first;
+		while (end < end_ && end - first < most && !used_.test(end) && !clean_.test(end))
+			end++;
+		used_.set_range(first, end);
+		nr_used_ += end - first;
+		dirty_from_ = end;
+		run = {FileCluster(static_cast<uint32_t>(first)),
+		       static_cast<uint32_t>(end - first)};
+		return true;
 	}
 
-	// The next take() begins behind this one, which the host could not write.
+	// Gives back a cluster that nothing refers to, in memory or on disk.
+	void give(FileCluster cluster, bool clean)
+	{
+		const uint64_t i = cluster.raw();
+
+		must_hold(used_.test(i), "2: a cluster is freed once");
+		used_.clear(i);
+		nr_used_--;
+		if (clean) {
+			clean_.set(i);
+			nr_clean_++;
+			clean_from_ = min_of(clean_from_, i);
+		} else {
+			dirty_from_ = min_of(dirty_from_, i);
+		}
+	}
+	void give(Run run, bool clean)
+	{
+		for (uint32_t i = 0; i < run.length; i++)
+			give(FileCluster(run.first.raw() + i), clean);
+	}
+
+	// The next take_dirty() begins behind this one, which the host could not write.
 	void avoid(FileCluster cluster)
 	{
-		if (search_from_ != cluster.raw())
+		if (dirty_from_ != cluster.raw())
 			return;
-		search_from_ = uint64_t{cluster.raw()} + 1;
+		dirty_from_ = uint64_t{cluster.raw()} + 1;
 		avoided_ = true;
 	}
 
@@ -103,27 +144,32 @@ public:
 	{
 		if (!std::exchange(avoided_, false))
 			return false;
-		search_from_ = reserved_;
+		dirty_from_ = reserved_;
 		return true;
 	}
 
-	bool is_used(FileCluster cluster) const { return used_.test(cluster.raw()); }
-	// Does the cluster read as zeros, durably so once the file is synced?
-	bool is_zero(FileCluster cluster) const { return zero_.test(cluster.raw()); }
-	void set_zero(FileCluster cluster, bool zero)
+	// What is clean may be so no more: other space is wanted from now on.
+	void forget_clean()
 	{
-		if (zero)
-			zero_.set(cluster.raw());
-		else
-			zero_.clear(cluster.raw());
+		if (nr_clean_ == 0)
+			return;
+		clean_.clear_range(0, end_);
+		nr_clean_ = 0;
+		dirty_from_ = reserved_;
 	}
 
-	// The file has grown to @end clusters; the new ones read as zeros.
+	bool is_used(FileCluster cluster) const { return used_.test(cluster.raw()); }
+
+	// The file has grown to @end clusters, durably; the new ones read as zeros.
 	void grow(uint64_t end)
 	{
-		for (uint64_t i = end_; i < min_of(end, used_.length()); i++)
-			zero_.set(i);
-		end_ = max_of(end_, min_of(end, used_.length()));
+		end = min_of(end, used_.length());
+		if (end <= end_)
+			return;
+		clean_.set_range(end_, end);
+		nr_clean_ += end - end_;
+		clean_from_ = min_of(clean_from_, end_);
+		end_ = end;
 	}
 
 	// Others have made the device larger, to @end clusters, and the new ones may
@@ -133,6 +179,7 @@ public:
 		end = min_of(end, used_.length());
 		if (end <= end_)
 			return false;
+		dirty_from_ = min_of(dirty_from_, end_);
 		end_ = end;
 		return true;
 	}
@@ -145,12 +192,32 @@ public:
 	}
 
 private:
+	// By words: a large file may be full but for its end.
+	uint64_t find_dirty() const
+	{
+		uint64_t from = dirty_from_;
+
+		while (from < end_) {
+			const size_t i = static_cast<size_t>(from / 64);
+			const uint64_t free =
+				~(used_.word(i) | clean_.word(i)) & ~uint64_t{0} << from % 64;
+			if (free != 0)
+				return min_of(end_,
+					      uint64_t{i} * 64 + static_cast<uint64_t>(
+									 std::countr_zero(free)));
+			from = (uint64_t{i} + 1) * 64;
+		}
+		return end_;
+	}
+
 	Bitmap used_;
-	Bitmap zero_;
+	Bitmap clean_; // of those that are not used
 	uint64_t end_ = 0;
 	uint64_t nr_used_ = 0;
-	uint64_t nr_foreign_ = 0;  // taken by claim_all()
-	uint64_t search_from_ = 0; // no free cluster is below, but for those avoided
+	uint64_t nr_foreign_ = 0; // taken by claim_all()
+	uint64_t nr_clean_ = 0;
+	uint64_t clean_from_ = 0; // no clean cluster is below
+	uint64_t dirty_from_ = 0; // no other free one is below, but for those avoided
 	bool avoided_ = false;
 	uint32_t reserved_ = 0;
 };

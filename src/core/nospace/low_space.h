@@ -5,20 +5,26 @@
 // Everything here is the target's worker's, but for the values read by status.
 #pragma once
 
-#include "base/atomics.h"
-#include "map/operation.h"
+#include "map/pool.h"
+#include "nospace/alarm.h"
 
 namespace ploop {
 
-class Target;
-
 class LowSpace {
 public:
-	explicit LowSpace(Target &target) : target_(target) {}
+	LowSpace(ploop_host *host, Inbox &inbox, const DeltaStack &stack, const Space &space,
+		 Pool &pool, Alarm &alarm)
+		: host_(host), inbox_(inbox), stack_(stack), space_(space), pool_(pool),
+		  alarm_(alarm)
+	{
+	}
 	LowSpace(const LowSpace &) = delete;
 	LowSpace &operator=(const LowSpace &) = delete;
 
-	Status create(ploop_host *host);
+	Status create()
+	{
+		return operation_.create<&LowSpace::on_free_space>(*this, host_, inbox_);
+	}
 
 	// Any context: 0 turns it off. Acts with the next look().
 	void set_mark_mib(uint32_t mib) { mark_mib_.store_relaxed(mib); }
@@ -30,15 +36,24 @@ public:
 	// Looks at the free space now, if there is a mark, and then periodically.
 	void look();
 	bool idle() const { return !operation_.running(); }
+	// From now on it does not look any more, or does again.
+	void set_stopping(bool stopping) { stopping_ = stopping; }
 
 	static constexpr uint32_t kPeriodMs = 2000;
 
 private:
 	void judge(uint64_t free_bytes);
-	static void on_free_space(Target &target, Operation &operation, int64_t result);
+	void tell(uint64_t free_mib);
+	void on_free_space(Operation &operation, int64_t result);
 
-	Target &target_;
+	ploop_host *host_;
+	Inbox &inbox_;
+	const DeltaStack &stack_;
+	const Space &space_;
+	Pool &pool_;
+	Alarm &alarm_;
 	Operation operation_;
+	bool stopping_ = false;
 	Atomic<uint32_t> mark_mib_;
 	Atomic<bool> below_;
 	Atomic<uint64_t> free_mib_{~uint64_t{0}};

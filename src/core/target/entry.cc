@@ -97,8 +97,9 @@ void pc_work(ploop_core *core)
 	core->target.work();
 }
 
-void pc_flush(ploop_core *)
+void pc_flush(ploop_core *core)
 {
+	core->target.flush();
 }
 
 int pc_message(ploop_core *core, unsigned int argc, char **argv, char *reply,

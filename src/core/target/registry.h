@@ -7,7 +7,7 @@
 #include "base/memory.h"
 #include "base/thread_safety.h"
 #include "commit/unwritten.h"
-#include "nospace/event.h"
+#include "nospace/alarm.h"
 
 namespace ploop {
 
@@ -20,8 +20,7 @@ struct DeviceShared {
 	uint64_t device_id = 0;
 	uint32_t users PLOOP_GUARDED_BY(registry_capability) = 0;
 	DeviceShared *next PLOOP_GUARDED_BY(registry_capability) = nullptr;
-	EventCount<HostAtomics> enospc;
-	EventCount<HostAtomics> lowspace;
+	DeviceEvents events;
 };
 
 // One instance's claim on its top file.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-#include "map/image.h"
+#include "map/delta.h"
 
 namespace ploop {
 
@@ -39,7 +39,7 @@ Status describe_open(Status status, const DeltaName &name, bool write, Text &err
 
 } // namespace
 
-Status Image::open(const DeltaName &name, bool write, Text &error)
+Status Delta::open(const DeltaName &name, bool write, Text &error)
 {
 	const Status status =
 		Status::from(ph_file_open(host_, name.path, name.fd, write, &facts_, &file_));
@@ -62,7 +62,7 @@ Status Image::open(const DeltaName &name, bool write, Text &error)
 	return {};
 }
 
-Status Image::check_earlier_writes(const DeltaName &name, bool repeated, Text &error) const
+Status Delta::check_earlier_writes(const DeltaName &name, bool repeated, Text &error) const
 {
 	const Status status = Status::from(facts_.unsynced_error);
 
@@ -73,7 +73,7 @@ Status Image::check_earlier_writes(const DeltaName &name, bool repeated, Text &e
 	return status;
 }
 
-Status Image::read_header(Geometry geometry, uint64_t sectors, Text &error)
+Status Delta::read_header(Geometry geometry, uint64_t sectors, Text &error)
 {
 	Buffer page(kBatPageBytes);
 	WaitedOperation read(host_);
@@ -98,7 +98,7 @@ Status Image::read_header(Geometry geometry, uint64_t sectors, Text &error)
 	return check_header(header_, {geometry, sectors, size, facts_.block_device}, error);
 }
 
-Status Image::read_map(Map &map, Space &space, Text &error)
+Status Delta::read_map(Map &map, Space &space, Text &error)
 {
 	Buffer piece(kPieceBytes);
 	WaitedOperation read(host_);
@@ -129,7 +129,7 @@ Status Image::read_map(Map &map, Space &space, Text &error)
 	return {};
 }
 
-Status Image::read_map_piece(uint64_t first_slot, const uint32_t *slots, uint32_t count, Map &map,
+Status Delta::read_map_piece(uint64_t first_slot, const uint32_t *slots, uint32_t count, Map &map,
 			     Space &space, Text &error)
 {
 	for (uint32_t i = 0; i < count; i++) {
@@ -144,18 +144,18 @@ Status Image::read_map_piece(uint64_t first_slot, const uint32_t *slots, uint32_
 
 // A large image has millions of entries: so this only tells that one is wrong,
 // and refuse_entry() what is.
-bool Image::take_entry(uint32_t entry, uint64_t index, Map &map, Space &space)
+bool Delta::take_entry(uint32_t entry, uint64_t index, Map &map, Space &space)
 {
 	if (index >= header_.entries || entry < bat_clusters() || entry >= file_clusters_ ||
 	    !space.claim(FileCluster(entry)))
 		return false;
 	const VirtualCluster cluster(static_cast<uint32_t>(index));
 	if (bat_page_of(cluster) < map.pages())
-		map.set(cluster, MapWord::mapped(kLevel, FileCluster(entry)));
+		map.set(cluster, MapWord::at(MapState::durable, id_, FileCluster(entry)));
 	return true;
 }
 
-Status Image::refuse_entry(uint32_t entry, uint64_t index, const Space &space, Text &error)
+Status Delta::refuse_entry(uint32_t entry, uint64_t index, const Space &space, Text &error)
 {
 	if (index >= header_.entries) {
 		error << "BAT entry " << index << " is " << entry << ", but the image has only "
@@ -173,7 +173,7 @@ Status Image::refuse_entry(uint32_t entry, uint64_t index, const Space &space, T
 	return Status::error(kEPROTO);
 }
 
-Status Image::write_in_use(uint32_t mark)
+Status Delta::write_in_use(uint32_t mark)
 {
 	Buffer word(sizeof(uint32_t));
 	WaitedOperation write(host_);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// The top delta: its file, what its header says, and how its map is read.
+// A delta: its file, what its header says, and how its map is read.
 #pragma once
 
 #include "format/format.h"
@@ -11,12 +11,12 @@
 namespace ploop {
 
 // Process context throughout; nothing here runs beside I/O on the same image.
-class Image {
+class Delta {
 public:
-	explicit Image(ploop_host *host) : host_(host) {}
-	Image(const Image &) = delete;
-	Image &operator=(const Image &) = delete;
-	~Image()
+	Delta(ploop_host *host, DeltaId id) : host_(host), id_(id) {}
+	Delta(const Delta &) = delete;
+	Delta &operator=(const Delta &) = delete;
+	~Delta()
 	{
 		if (file_ != nullptr)
 			ph_file_close(file_);
@@ -45,7 +45,9 @@ public:
 	}
 	uint32_t bat_clusters() const { return bat_clusters_; }
 
-	static constexpr Level kLevel{}; // of the only delta
+	DeltaId id() const { return id_; }
+	// The size of the file now, in whole clusters.
+	uint64_t clusters_now() const { return geometry_.clusters_in(ph_file_size(file_)); }
 
 private:
 	Status read_map_piece(uint64_t first_slot, const uint32_t *slots, uint32_t count, Map &map,
@@ -54,6 +56,7 @@ private:
 	Status refuse_entry(uint32_t entry, uint64_t index, const Space &space, Text &error);
 
 	ploop_host *host_;
+	DeltaId id_;
 	ploop_file *file_ = nullptr;
 	ploop_file_facts facts_ = {};
 	Geometry geometry_;

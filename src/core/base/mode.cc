@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "base/mode.h"
+
+#include "base/text.h"
+
+namespace ploop {
+
+const char *name_of(Mode mode)
+{
+	switch (mode) {
+	case Mode::rw:
+		return "rw";
+	case Mode::nospace:
+		return "nospace";
+	case Mode::failed:
+		return "failed";
+	case Mode::ro:
+		return "ro";
+	}
+	return "";
+}
+
+void Modes::set(Mode mode)
+{
+	uint8_t was = mode_.load_relaxed();
+
+	// Two at once: the map may fail while space comes back. Failed is for ever.
+	do {
+		if (was == static_cast<uint8_t>(mode) || was == static_cast<uint8_t>(Mode::failed))
+			return;
+	} while (!mode_.compare_exchange_release(was, static_cast<uint8_t>(mode)));
+	tell(mode);
+}
+
+void Modes::tell(Mode mode)
+{
+	char line[160];
+	Text text(line, sizeof(line));
+
+	switch (mode) {
+	case Mode::nospace:
+		text << "out of space below the image: writes that need space wait; free some";
+		break;
+	case Mode::rw:
+		text << "space is back: waiting writes go on";
+		break;
+	case Mode::failed:
+		text << "the map could not be written, error " << last_error()
+		     << ": every write and flush fails from now on";
+		break;
+	case Mode::ro:
+		break;
+	}
+	ph_log(host_, mode == Mode::failed ? PLOOP_LOG_ERROR : PLOOP_LOG_WARNING, line);
+	ph_event(host_);
+}
+
+void Modes::fail(Status status)
+{
+	if (failed())
+		return;
+	last_error_.store_relaxed(status.code());
+	// The gate first: whoever learns of the failure finds it shut (invariant 4).
+	gate_.shut_for_ever(Status::error(kEIO));
+	set(Mode::failed);
+	// Who waits for space is tried, and ends with that error.
+	inbox_.signal(kSignalRetryNow);
+}
+
+} // namespace ploop

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+// What the instance can do now, as status shows it.
+//
+//	rw <--> nospace
+//	rw, nospace --> failed
+//	ro
+#pragma once
+
+#include "base/gate.h"
+#include "base/inbox.h"
+
+namespace ploop {
+
+enum class Mode : uint8_t {
+	rw,
+	nospace, // requests that need space wait
+	failed,	 // the map could not be written: every write and flush fails
+	ro,	 // the table is read-only
+};
+
+const char *name_of(Mode mode);
+
+class Modes {
+public:
+	Modes(ploop_host *host, Gate &gate, Inbox &inbox) : host_(host), gate_(gate), inbox_(inbox)
+	{
+	}
+	Modes(const Modes &) = delete;
+	Modes &operator=(const Modes &) = delete;
+
+	// Any context.
+	Mode mode() const { return static_cast<Mode>(mode_.load_relaxed()); }
+	bool failed() const { return mode() == Mode::failed; }
+	// Of whatever made it failed, else 0.
+	int last_error() const { return last_error_.load_relaxed(); }
+
+	// Every sync, whoever's it was, reports here before its caller is answered: an error
+	// is told once, and must reach all. Process context.
+	void sync_ended(Status status)
+	{
+		if (!status.ok() && !status.no_space() && !status.passes())
+			fail(status);
+	}
+	// The map could not be written: from now on nothing is promised any more. Process
+	// context.
+	void fail(Status status);
+
+	// The rest: the worker's, or process context while the worker is quiet.
+
+	// Changes the mode, and tells: a line in the log, and the device's event.
+	void set(Mode mode);
+	// Begins anew, with the table or its resume: no word of it.
+	void begin(Mode mode) { mode_.store_release(static_cast<uint8_t>(mode)); }
+	// Without a word: that nobody waits any more does not say that there is space.
+	void forget_nospace()
+	{
+		uint8_t was = static_cast<uint8_t>(Mode::nospace);
+
+		mode_.compare_exchange_release(was, static_cast<uint8_t>(Mode::rw));
+	}
+
+private:
+	void tell(Mode mode);
+
+	ploop_host *host_;
+	Gate &gate_;
+	Inbox &inbox_;
+	Atomic<uint8_t> mode_;
+	Atomic<int> last_error_;
+};
+
+} // namespace ploop
