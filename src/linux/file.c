@@ -104,13 +104,19 @@ static void ploop_get_facts(struct ploop_file *file, struct ploop_file_facts *fa
 	};
 }
 
+static int ploop_check_kind(const struct inode *inode)
+{
+	return S_ISREG(inode->i_mode) || S_ISBLK(inode->i_mode) ? 0 : -EINVAL;
+}
+
 /* Can @filp be a delta at all? */
 static int ploop_check_file(struct file *filp, bool write)
 {
 	struct inode *inode = file_inode(filp);
+	int error = ploop_check_kind(inode);
 
-	if (!S_ISREG(inode->i_mode) && !S_ISBLK(inode->i_mode))
-		return -EINVAL;
+	if (error)
+		return error;
 	if (!filp->f_op->read_iter)
 		return -EINVAL;
 	if (!write || !(filp->f_mode & FMODE_WRITE))
@@ -125,6 +131,47 @@ static int ploop_check_file(struct file *filp, bool write)
 	if (IS_IMMUTABLE(inode) || IS_APPEND(inode))
 		return -EPERM;
 	return 0;
+}
+
+/*
+ * The file that the caller's descriptor names, opened anew with the rights that the
+ * descriptor has. Its flags and its record of errors stay the caller's: a file system that
+ * works on another, like an overlay, would have heeded them on our behalf, too.
+ */
+static struct file *ploop_open_descriptor(struct ploop_host *host, int fd, bool write)
+{
+	struct file *named = fget(fd);
+	struct file *filp;
+	int access;
+	int error;
+
+	if (!named)
+		return ERR_PTR(-ENOENT);
+	if (!(named->f_mode & FMODE_READ))
+		access = O_WRONLY;
+	else
+		access = write && (named->f_mode & FMODE_WRITE) ? O_RDWR : O_RDONLY;
+	error = ploop_check_kind(file_inode(named));
+	filp = error ? ERR_PTR(error) :
+		       dentry_open(&named->f_path, O_LARGEFILE | access, host->cred);
+	compat_fput(named);
+	return filp;
+}
+
+/*
+ * Makes a file that was just opened behave as ours. Reading must not write, least of all in
+ * the submitter's context. Nor must a write, besides its data: some file systems begin a
+ * transaction of their journal for the time stamps, once in every tick of the clock.
+ * ploop_file_stamp() does that instead.
+ */
+static void ploop_make_ours(struct file *filp)
+{
+	spin_lock(&filp->f_lock);
+	filp->f_flags |= O_NOATIME;
+	spin_unlock(&filp->f_lock);
+	/* The time stamps of a device node tell nothing of the image. */
+	if (S_ISREG(file_inode(filp)->i_mode) && (filp->f_mode & FMODE_WRITE))
+		filp->f_mode |= FMODE_NOCMTIME;
 }
 
 int ph_file_open(struct ploop_host *host, const char *path, int fd, bool write,
@@ -144,23 +191,12 @@ int ph_file_open(struct ploop_host *host, const char *path, int fd, bool write,
 	if (path) {
 		/* A FIFO would make us wait for its other end. */
 		filp = filp_open(path, O_NONBLOCK | O_LARGEFILE | (write ? O_RDWR : O_RDONLY), 0);
-		if (IS_ERR(filp)) {
-			error = PTR_ERR(filp);
-			goto out;
-		}
-		/*
-		 * Reading must not write, least of all in the submitter's
-		 * context. An open file of the caller's is left as it is.
-		 */
-		spin_lock(&filp->f_lock);
-		filp->f_flags |= O_NOATIME;
-		spin_unlock(&filp->f_lock);
 	} else {
-		filp = fget(fd);
-		if (!filp) {
-			error = -ENOENT;
-			goto out;
-		}
+		filp = ploop_open_descriptor(host, fd, write);
+	}
+	if (IS_ERR(filp)) {
+		error = PTR_ERR(filp);
+		goto out;
 	}
 
 	file->file = filp;
@@ -168,6 +204,7 @@ int ph_file_open(struct ploop_host *host, const char *path, int fd, bool write,
 	error = ploop_check_file(filp, write);
 	if (error)
 		goto out_put;
+	ploop_make_ours(filp);
 
 	file->dio_align = ploop_dio_align(filp);
 	/*

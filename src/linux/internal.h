@@ -152,6 +152,7 @@ struct ploop_file {
 	struct ploop_host *host;
 	u32 dio_align;		/* bytes; 0: no direct I/O */
 	bool inline_ok;		/* direct I/O with IOCB_NOWAIT can be tried */
+	bool written;		/* since the last ploop_file_stamp() */
 	/* The errors of writeback that a sync of ours has told, or is about to. */
 	errseq_t synced;
 	spinlock_t synced_lock;	/* for writing it */
@@ -162,6 +163,16 @@ struct ploop_file {
 static inline bool ploop_file_can_direct(const struct ploop_file *file, u64 offset, u64 bytes)
 {
 	return file->dio_align && IS_ALIGNED(offset | bytes, file->dio_align);
+}
+
+/*
+ * Something in the file has changed, and has been: who looks at the time stamps from now on
+ * may have seen the change. All that write look at this flag, few change it. Any context.
+ */
+static inline void ploop_file_wrote(struct ploop_file *file)
+{
+	if (!READ_ONCE(file->written))
+		WRITE_ONCE(file->written, true);
 }
 
 /*
@@ -223,6 +234,11 @@ ssize_t ploop_file_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *ite
  */
 ssize_t ploop_file_copy(struct ploop_file *file, loff_t *pos, struct iov_iter *iter,
 			bool through, int ki_flags);
+/*
+ * Sets the file's time stamps if it was written through us since the last time, so that who
+ * goes by them finds what a commit is about to make durable. Inside the bracket.
+ */
+void ploop_file_stamp(struct ploop_file *file);
 /* ph_file_sync(), inside the bracket. */
 int ploop_file_sync(struct ploop_file *file);
 

@@ -78,6 +78,7 @@ static void ploop_freeze_end(struct file *filp)
 static void ploop_iocb_finish(struct ploop_bio *pb, long result)
 {
 	if (ploop_io_is_write(pb)) {
+		ploop_file_wrote(pb->file);
 		ploop_freeze_end(pb->file->file);
 		ploop_range_leave(pb->file, &pb->range);
 	}
@@ -236,6 +237,15 @@ static int ploop_io_flags(const struct ploop_bio *pb)
 	return pb->flags & PLOOP_IO_DSYNC ? IOCB_DSYNC : 0;
 }
 
+/* What is durable when it ends is a commit, and stamped as one. Inside the bracket. */
+static void ploop_io_stamp(struct ploop_bio *pb)
+{
+	if (pb->flags & PLOOP_IO_DSYNC) {
+		ploop_file_wrote(pb->file);
+		ploop_file_stamp(pb->file);
+	}
+}
+
 static void ploop_io_direct(struct ploop_bio *pb, struct iov_iter *iter)
 {
 	struct ploop_bracket bracket;
@@ -243,6 +253,7 @@ static void ploop_io_direct(struct ploop_bio *pb, struct iov_iter *iter)
 	long result;
 
 	ploop_bracket_enter(pb->file->host, &bracket);
+	ploop_io_stamp(pb);
 	if (ploop_io_is_write(pb)) {
 		ploop_range_enter(pb->file, &pb->range, pb->offset, pb->bytes);
 		file_start_write(pb->file->file);
@@ -263,6 +274,7 @@ static void ploop_io_copied(struct ploop_bio *pb, struct iov_iter *iter)
 	ssize_t result;
 
 	ploop_bracket_enter(pb->file->host, &bracket);
+	ploop_io_stamp(pb);
 	result = ploop_file_copy(pb->file, &pos, iter, true, ploop_io_flags(pb));
 	ploop_bracket_leave(&bracket);
 

@@ -151,6 +151,7 @@ static s64 ploop_op_fallocate(struct ploop_op *op)
 		ret = vfs_fallocate(filp, mode, op->offset, op->bytes);
 		ploop_range_leave(op->file, &range);
 	}
+	ploop_file_wrote(op->file);
 	return ret;
 }
 

@@ -43,7 +43,6 @@ ssize_t ploop_file_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *ite
 	if (write)
 		file_start_write(filp);
 	while (iov_iter_count(iter)) {
-		/* All of it by hand: the flags of an open file of the caller's are not ours. */
 		struct kiocb iocb = {
 			.ki_filp = filp,
 			.ki_pos = *pos,
@@ -64,8 +63,10 @@ ssize_t ploop_file_rw(struct ploop_file *file, loff_t *pos, struct iov_iter *ite
 			break;
 		cond_resched();
 	}
-	if (write)
+	if (write) {
+		ploop_file_wrote(file);
 		file_end_write(filp);
+	}
 	return done ? done : ret;
 }
 
@@ -112,6 +113,22 @@ ssize_t ploop_file_copy(struct ploop_file *file, loff_t *pos, struct iov_iter *i
 	return ploop_file_rw(file, pos, iter, 0);
 }
 
+void ploop_file_stamp(struct ploop_file *file)
+{
+	struct file *filp = file->file;
+
+	if (!(filp->f_mode & FMODE_NOCMTIME) || !READ_ONCE(file->written))
+		return;
+	/* A frozen file system keeps nobody waiting for the sake of a time stamp. */
+	if (!file_start_write_trylock(filp))
+		return;
+	/* Cleared first: what ends from here on is in the next stamp. */
+	smp_store_mb(file->written, false);
+	if (file_update_time(filp))
+		ploop_file_wrote(file);
+	file_end_write(filp);
+}
+
 /*
  * The open file tells each error of writeback once: of two syncs that run at the
  * same time, the second would hear nothing of what the first was told. So each
@@ -121,9 +138,11 @@ ssize_t ploop_file_copy(struct ploop_file *file, loff_t *pos, struct iov_iter *i
 int ploop_file_sync(struct ploop_file *file)
 {
 	errseq_t since = READ_ONCE(file->synced);
-	int ret = vfs_fsync(file->file, 1);
 	int error;
+	int ret;
 
+	ploop_file_stamp(file);
+	ret = vfs_fsync(file->file, 1);
 	/*
 	 * Under the lock the file's cursor moves forward only. Who begins a sync now
 	 * is told of what comes after this look.

@@ -180,6 +180,7 @@ static void open_by_descriptor(struct kunit *test)
 	char *path = ploop_path(test, fs_of(test)->name, "file");
 	struct ploop_file_facts facts = {};
 	struct ploop_file *file;
+	struct file *theirs;
 	int fd;
 
 	fd = descriptor(test, path, O_RDONLY);
@@ -188,13 +189,18 @@ static void open_by_descriptor(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, facts.writable);
 	close_fd(fd);
 
-	fd = descriptor(test, path, O_RDWR);
+	fd = descriptor(test, path, O_RDWR | O_APPEND | O_SYNC);
 	KUNIT_EXPECT_EQ(test, ph_file_open(instance_of(test)->host, NULL, fd, true, &facts, &file),
 			0);
+	theirs = fget(fd);
+	KUNIT_EXPECT_FALSE(test, theirs->f_flags & O_NOATIME);
+	KUNIT_EXPECT_FALSE(test, theirs->f_mode & FMODE_NOCMTIME);
+	compat_fput(theirs);
 	close_fd(fd);
 	KUNIT_EXPECT_TRUE(test, facts.writable);
-	/* Ours without the descriptor; its flags are as they were. */
-	KUNIT_EXPECT_FALSE(test, file->file->f_flags & O_NOATIME);
+	/* Ours without the descriptor, and without its flags. */
+	KUNIT_EXPECT_EQ(test, file->file->f_flags & (O_APPEND | O_SYNC | O_NOATIME), O_NOATIME);
+	KUNIT_EXPECT_TRUE(test, file->file->f_mode & FMODE_NOCMTIME);
 	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_SYNC, file, 0, 0), 0ll);
 	ph_file_close(file);
 	KUNIT_EXPECT_EQ(test, try_open(test, NULL, fd, true, &facts), -ENOENT);

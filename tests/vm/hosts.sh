@@ -71,6 +71,70 @@ test_xfs() { on xfs 64k; }
 test_btrfs() { on btrfs 256k; }
 test_tmpfs() { on tmpfs 1M; }
 
+# with_flags FLAGS: a device whose image is a descriptor of these flags, which are open()'s.
+with_flags()
+{
+	local flags=$1 image=$HOST/above/i
+	rm -f "$image"
+	make_image "$image" 64k 8M
+	truncate -s 8M /dev/shm/raw
+	python3 -BS tests/vm/descriptor.py "$flags" "$image" -- dmsetup create p --noudevsync \
+		--noudevrules --table "0 16384 ploop 7 9" || die "$flags: no device"
+	mirror /dev/mapper/p /dev/shm/raw --cluster 65536 --ops 20 --discard
+	detach p
+	judge "$image" /dev/shm/raw || die "$flags"
+	rm /dev/shm/raw
+}
+
+# A descriptor's flags are for its owner's reads and writes. An overlay opens the file below
+# with the flags of the file above, and does as they say.
+test_flags_of_a_descriptor()
+{
+	local flags
+	make_host_fs ext4 /dev/vdc "$HOST"
+	mkdir "$HOST"/{lower,upper,work,above}
+	mount -t overlay -o "lowerdir=$HOST/lower,upperdir=$HOST/upper,workdir=$HOST/work" \
+		overlay "$HOST/above"
+	for flags in APPEND DIRECT SYNC APPEND,DIRECT,DSYNC,NONBLOCK; do with_flags "$flags"; done
+	umount "$HOST/above"
+	umount "$HOST"
+}
+
+# stamps FILE: its time stamps, to the nanosecond
+stamps() { stat -c '%y %z' "$1"; }
+
+fsync_device() { python3 -BSc 'import os; os.fsync(os.open("/dev/mapper/p", os.O_RDWR))'; }
+
+# Writing sets no time stamps, which would cost each tick's first write a transaction; the next
+# commit does, once.
+test_time_stamps()
+{
+	local fs before
+	for fs in ext4 xfs; do
+		make_host_fs "$fs" /dev/vdc "$HOST"
+		make_image "$HOST/i" 64k 16M
+		attach p "$HOST/i"
+		dd if=/dev/urandom of=/dev/mapper/p bs=64k count=8 oflag=direct conv=fsync 2>/dev/null
+		# Overwrites leave nothing to be committed in the background.
+		before=$(stamps "$HOST/i")
+		for _ in 1 2 3; do
+			nap 0.05
+			dd if=/dev/urandom of=/dev/mapper/p bs=4k count=8 oflag=direct conv=notrunc 2>/dev/null
+		done
+		[[ $(stamps "$HOST/i") == "$before" ]] || die "$fs: a write has set the time stamps"
+		fsync_device
+		[[ $(stamps "$HOST/i") > "$before" ]] || die "$fs: a commit has not set the time stamps"
+		before=$(stamps "$HOST/i")
+		nap 0.05
+		fsync_device
+		[[ $(stamps "$HOST/i") == "$before" ]] || die "$fs: nothing was written"
+		dd if=/dev/urandom of=/dev/mapper/p bs=4k count=8 oflag=direct conv=notrunc 2>/dev/null
+		detach p
+		[[ $(stamps "$HOST/i") > "$before" ]] || die "$fs: the last commit has not set the time stamps"
+		umount "$HOST"
+	done
+}
+
 test_stable_pages()
 {
 	local fs stable
