@@ -6,6 +6,7 @@
 #include <linux/fcntl.h>
 #include <linux/file.h>
 #include <linux/mount.h>
+#include <linux/namei.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/stat.h>
@@ -104,19 +105,17 @@ static void ploop_get_facts(struct ploop_file *file, struct ploop_file_facts *fa
 	};
 }
 
+/* Can a file of this kind be a delta? */
 static int ploop_check_kind(const struct inode *inode)
 {
 	return S_ISREG(inode->i_mode) || S_ISBLK(inode->i_mode) ? 0 : -EINVAL;
 }
 
-/* Can @filp be a delta at all? */
+/* And can this one, now that it is open? */
 static int ploop_check_file(struct file *filp, bool write)
 {
 	struct inode *inode = file_inode(filp);
-	int error = ploop_check_kind(inode);
 
-	if (error)
-		return error;
 	if (!filp->f_op->read_iter)
 		return -EINVAL;
 	if (!write || !(filp->f_mode & FMODE_WRITE))
@@ -131,6 +130,29 @@ static int ploop_check_file(struct file *filp, bool write)
 	if (IS_IMMUTABLE(inode) || IS_APPEND(inode))
 		return -EPERM;
 	return 0;
+}
+
+/*
+ * The file that @name leads to, opened if a look says that it can be a delta: to open a
+ * FIFO, a terminal or a tape does something already. What is opened is what was looked at,
+ * whatever becomes of the name, and by the rules for opening it: permissions, and whether
+ * the mount has devices. A lease of somebody else's is not waited for.
+ */
+static struct file *ploop_open_path(const char *name, bool write)
+{
+	struct path path;
+	struct file *filp;
+	int error;
+
+	error = kern_path(name, LOOKUP_FOLLOW, &path);
+	if (error)
+		return ERR_PTR(error);
+	error = ploop_check_kind(d_backing_inode(path.dentry));
+	filp = error ? ERR_PTR(error) :
+		       file_open_root(&path, "", O_NONBLOCK | O_LARGEFILE |
+				      (write ? O_RDWR : O_RDONLY), 0);
+	path_put(&path);
+	return filp;
 }
 
 /*
@@ -188,12 +210,7 @@ int ph_file_open(struct ploop_host *host, const char *path, int fd, bool write,
 
 	/* The constructor runs with the credentials that the bracket gives later operations. */
 	ploop_bracket_enter(host, &bracket);
-	if (path) {
-		/* A FIFO would make us wait for its other end. */
-		filp = filp_open(path, O_NONBLOCK | O_LARGEFILE | (write ? O_RDWR : O_RDONLY), 0);
-	} else {
-		filp = ploop_open_descriptor(host, fd, write);
-	}
+	filp = path ? ploop_open_path(path, write) : ploop_open_descriptor(host, fd, write);
 	if (IS_ERR(filp)) {
 		error = PTR_ERR(filp);
 		goto out;

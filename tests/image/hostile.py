@@ -295,8 +295,7 @@ def not_files(c):
 
     neither = "neither a regular file nor a block device"
     os.mkdir(c.path("directory"))
-    # Opening fails, as the table may write: that errno is among the manual's "others".
-    refuse("directory", "EISDIR", rf"cannot be opened, error -{errno.EISDIR}\b")
+    refuse("directory", "EINVAL", neither)
     os.mkfifo(c.path("fifo"))
     refuse("fifo", "EINVAL", neither)
     refuse("character-device", "EINVAL", neither, "/dev/zero")

@@ -216,9 +216,9 @@ static void open_refuses(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, try_open(test, ploop_path(test, "tmpfs", "missing"), -1, true,
 				       &facts), -ENOENT);
-	KUNIT_EXPECT_EQ(test, try_open(test, dir, -1, true, &facts), -EISDIR);
+	KUNIT_EXPECT_EQ(test, try_open(test, dir, -1, true, &facts), -EINVAL);
 	KUNIT_EXPECT_EQ(test, try_open(test, dir, -1, false, &facts), -EINVAL);
-	/* It does not wait for the other end. */
+	/* It is not opened, least of all does it wait for the other end. */
 	KUNIT_EXPECT_EQ(test, try_open(test, fifo, -1, true, &facts), -EINVAL);
 	KUNIT_EXPECT_EQ(test, try_open(test, fifo, -1, false, &facts), -EINVAL);
 	KUNIT_EXPECT_EQ(test, try_open(test, "/dev/null", -1, true, &facts), -EINVAL);

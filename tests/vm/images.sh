@@ -196,6 +196,28 @@ test_descriptors()
 	detach p
 }
 
+# What can be no image is told by a look: to open a FIFO, a terminal or a tape does something.
+test_other_files_are_not_opened()
+{
+	local name writer
+	mkfifo "$H/fifo"
+	mknod "$H/device" c 240 7
+	# It waits for the other end to be opened.
+	(: >"$H/fifo") &
+	writer=$!
+	nap 0.2
+	for name in fifo device .; do
+		watch_log
+		if dm_create p "0 16384 ploop 11 $H/$name" 2>/dev/null; then die "$name"; fi
+		dmesg | grep -q "ploop: delta $H/$name: neither a regular file nor a block device" ||
+			die "$name: $(dmesg)"
+		if dm_create p "0 16384 ploop 11 $H/$name" --readonly 2>/dev/null; then die "$name"; fi
+		nap 0.3
+		kill -0 "$writer" 2>/dev/null || die 'the FIFO has been opened'
+	done
+	kill "$writer"
+}
+
 test_reload()
 {
 	make_image "$H/i" 64k 8M
