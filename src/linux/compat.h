@@ -98,6 +98,16 @@ static inline void compat_limit_stable_pages(struct queue_limits *limits)
 #endif
 }
 
+/* Since 6.3 a mount maps ids by a type of its own. The inode is locked. */
+static inline int compat_notify_change(struct file *file, struct iattr *attributes)
+{
+#if PLOOP_KERNEL_SINCE(6, 3)
+	return notify_change(file_mnt_idmap(file), file->f_path.dentry, attributes, NULL);
+#else
+	return notify_change(file_mnt_user_ns(file), file->f_path.dentry, attributes, NULL);
+#endif
+}
+
 /*
  * Closes @file for a kernel thread, for which fput() would be put off. Until
  * 6.5 __fput_sync() is a bug in any other task. A task of user space closes at

@@ -280,3 +280,38 @@ int ph_file_path(struct ploop_file *file, char *text, size_t bytes)
 	memmove(text, path, strlen(path) + 1);
 	return 0;
 }
+
+/*
+ * Like ftruncate(), not like truncate(): who has the file open for writing may set its size,
+ * whatever its mode has become. Nobody can have a lease on a file that is open for writing,
+ * a worker has no limit to the size of its files, and the file system's own is EFBIG.
+ */
+int ploop_file_truncate(struct ploop_file *file, loff_t size)
+{
+	struct file *filp = file->file;
+	struct inode *inode = d_inode(filp->f_path.dentry);
+	struct iattr attributes = {
+		.ia_valid = ATTR_SIZE | ATTR_MTIME | ATTR_CTIME | ATTR_FILE,
+		.ia_size = size,
+		.ia_file = filp,
+	};
+	int ret;
+
+	if (!S_ISREG(inode->i_mode) || !(filp->f_mode & FMODE_WRITE))
+		return -EOPNOTSUPP;
+	if (size < 0)
+		return -EFBIG;
+	/* For its owner may have made it so meanwhile. */
+	if (IS_APPEND(file_inode(filp)))
+		return -EPERM;
+
+	file_start_write(filp);
+	inode_lock(inode);
+	ret = file_remove_privs(filp);
+	/* This asks the security modules, but for those that go by paths: they were at open. */
+	if (!ret)
+		ret = compat_notify_change(filp, &attributes);
+	inode_unlock(inode);
+	file_end_write(filp);
+	return ret;
+}

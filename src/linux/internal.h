@@ -213,6 +213,9 @@ static inline void ploop_bracket_leave(struct ploop_bracket *bracket)
 	ploop_bracket_leave_nocred(bracket);
 }
 
+/* file.c: PLOOP_OP_TRUNCATE, which the rights of the open file allow. Inside the bracket. */
+int ploop_file_truncate(struct ploop_file *file, loff_t size);
+
 /*
  * rw.c: how data and a file come together. ploop_rw_init() wants the file open, its
  * mapping and dio_align; it may lower the latter, see ploop_bounce_probe().

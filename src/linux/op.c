@@ -101,15 +101,6 @@ static s64 ploop_op_write_zeroes(struct ploop_host_op *hop)
 	return op->bytes;
 }
 
-static s64 ploop_op_truncate(struct ploop_op *op)
-{
-	struct file *filp = op->file->file;
-
-	if (!S_ISREG(file_inode(filp)->i_mode))
-		return -EOPNOTSUPP;
-	return vfs_truncate(&filp->f_path, op->offset);
-}
-
 /* Does it change a part of a block, of which a request may write another part? */
 static bool ploop_op_is_partial(const struct ploop_op *op)
 {
@@ -178,7 +169,7 @@ static s64 ploop_op_run(struct ploop_host_op *hop)
 	case PLOOP_OP_SYNC:
 		return ploop_file_sync(hop->op.file);
 	case PLOOP_OP_TRUNCATE:
-		return ploop_op_truncate(&hop->op);
+		return ploop_file_truncate(hop->op.file, hop->op.offset);
 	case PLOOP_OP_RESERVE:
 	case PLOOP_OP_PUNCH:
 	case PLOOP_OP_ZERO:

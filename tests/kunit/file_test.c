@@ -513,6 +513,59 @@ static void truncate_both_ways(struct kunit *test)
 	ph_file_close(file);
 }
 
+/* Credentials of a user who may not open the suites' files. */
+static struct cred *stranger(struct kunit *test)
+{
+	struct cred *user = prepare_creds();
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, user);
+	user->fsuid = KUIDT_INIT(1001);
+	user->fsgid = KGIDT_INIT(1001);
+	user->cap_effective = CAP_EMPTY_SET;
+	return user;
+}
+
+static void truncate_asks_for_no_permission(struct kunit *test)
+{
+	struct ploop_file *file = made(test, FILE_BYTES);
+	struct ploop_double *instance = instance_of(test);
+	const struct cred *root = instance->host->cred;
+	struct cred *user = stranger(test);
+	struct ploop_file_facts facts;
+
+	instance->host->cred = user;
+	KUNIT_EXPECT_EQ(test, try_open(test, ploop_path(test, fs_of(test)->name, "file"), -1, true,
+				       &facts), -EACCES);
+	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_TRUNCATE, file, 2 * FILE_BYTES, 0), 0ll);
+	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_TRUNCATE, file, 65536, 0), 0ll);
+	KUNIT_EXPECT_EQ(test, ph_file_size(file), 65536ull);
+	instance->host->cred = root;
+	put_cred(user);
+	ph_file_close(file);
+}
+
+/* A file that is as large as its file system lets it be is no want of space. */
+static void too_large(struct kunit *test)
+{
+	struct ploop_file *file = made(test, 65536);
+	const u64 most = file_inode(file->file)->i_sb->s_maxbytes & ~4095ull;
+	u8 *data = ph_alloc(4096);
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, data);
+	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_TRUNCATE, file, most + 4096, 0), (s64)-EFBIG);
+	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_RESERVE, file, most, 8192), (s64)-EFBIG);
+	if (fs_of(test)->direct) {
+		KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance_of(test), PLOOP_OP_WRITE, file,
+						   most + 4096, 4096, data), (s64)-EFBIG);
+		KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance_of(test),
+						   PLOOP_OP_WRITE_BUFFERED, file, most + 4097, 100,
+						   data), (s64)-EFBIG);
+	}
+	KUNIT_EXPECT_EQ(test, ph_file_size(file), 65536ull);
+	ph_free(data);
+	ph_file_close(file);
+}
+
 static void reserve_takes_space(struct kunit *test)
 {
 	struct ploop_file *file = made(test, 65536);
@@ -689,6 +742,8 @@ static struct kunit_case file_cases[] = {
 	KUNIT_CASE_PARAM(buffer_of_mapped_pages, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(read_is_short_at_the_end, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(truncate_both_ways, ploop_host_fs_next),
+	KUNIT_CASE_PARAM(truncate_asks_for_no_permission, ploop_host_fs_next),
+	KUNIT_CASE_PARAM(too_large, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(reserve_takes_space, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(punch_and_zero, ploop_host_fs_next),
 	KUNIT_CASE(block_device),

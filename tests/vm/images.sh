@@ -196,6 +196,38 @@ test_descriptors()
 	detach p
 }
 
+# Whoever holds a file open for writing may make it longer, whatever became of the permission
+# to open it. Root is asked for that, too, without one of its capabilities.
+test_growth_asks_for_no_permission()
+{
+	local -a load=(setpriv --bounding-set '-dac_override,-dac_read_search' dmsetup create p
+		--noudevsync --noudevrules --table)
+	local by
+	truncate -s 8M "$H/raw"
+	for by in path descriptor; do
+		make_image "$H/i" 64k 8M
+		chown 65534:65534 "$H/i"
+		chmod 600 "$H/i"
+		if "${load[@]}" "0 16384 ploop 7 $H/i" 2>/dev/null; then die 'this root can open it'; fi
+		chmod 666 "$H/i"
+		if [[ $by == path ]]; then
+			"${load[@]}" "0 16384 ploop 7 $H/i"
+		else
+			python3 -BS tests/vm/descriptor.py '' "$H/i" -- "${load[@]}" '0 16384 ploop 7 9'
+		fi
+		chmod 600 "$H/i"
+		watch_log
+		timeout 60 python3 -BS tests/vm/mirror.py /dev/mapper/p "$H/raw" --cluster 65536 \
+			--ops 20 --discard || die "$by: $(dmesg | tail -n 3)"
+		field_is p mode rw
+		detach p
+		judge "$H/i" "$H/raw"
+		rm "$H/i"
+		truncate -s 0 "$H/raw"
+		truncate -s 8M "$H/raw"
+	done
+}
+
 # What can be no image is told by a look: to open a FIFO, a terminal or a tape does something.
 test_other_files_are_not_opened()
 {
