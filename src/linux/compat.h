@@ -9,6 +9,7 @@
 #include <linux/blkdev.h>
 #include <linux/device-mapper.h>
 #include <linux/file.h>
+#include <linux/fileattr.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/pagemap.h>
@@ -96,6 +97,20 @@ static inline void compat_limit_stable_pages(struct queue_limits *limits)
 #if PLOOP_KERNEL_SINCE(6, 11)
 	limits->features |= BLK_FEAT_STABLE_WRITES;
 #endif
+}
+
+/* Are the file's blocks in extents, not in lists of blocks? For file systems of ext4's. */
+static inline bool compat_file_has_extents(struct file *file)
+{
+	/* Since 6.17 it has another name. */
+#if PLOOP_KERNEL_SINCE(6, 17)
+	struct file_kattr attributes = {};
+#else
+	struct fileattr attributes = {};
+#endif
+
+	return !vfs_fileattr_get(file->f_path.dentry, &attributes) &&
+	       (attributes.flags & FS_EXTENT_FL);
 }
 
 /* Since 6.3 a mount maps ids by a type of its own. The inode is locked. */

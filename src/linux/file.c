@@ -2,9 +2,11 @@
 /*
  * Opening and closing deltas, and what is to be known of them.
  */
+#include <linux/buffer_head.h>
 #include <linux/dcache.h>
 #include <linux/fcntl.h>
 #include <linux/file.h>
+#include <linux/magic.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
 #include <linux/sizes.h>
@@ -87,6 +89,80 @@ static int ploop_unsynced_error(struct ploop_file *file)
 	return ploop_result(error);
 }
 
+/*
+ * Is a write with IOCB_DSYNC that overwrites one write below, with no flush behind it? The
+ * VFS flushes behind that of a block device in any case. Without a device of its own a file
+ * system has several of them, or makes data durable in other ways.
+ */
+static bool ploop_has_fua(struct file *filp)
+{
+	struct block_device *bdev = ploop_file_bdev(filp);
+
+	if (!bdev)
+		return false;
+	if (!bdev_write_cache(bdev))
+		return true;
+	return S_ISREG(file_inode(filp)->i_mode) && bdev_fua(bdev);
+}
+
+/* Where a file system of ext4's has its super block, and what of it is of interest. */
+#define PLOOP_EXT4_SB_OFFSET	1024
+#define PLOOP_EXT4_MAGIC	0x38
+#define PLOOP_EXT4_COMPAT	0x5c
+#define PLOOP_EXT4_JOURNAL	0x4
+#define PLOOP_EXT4_INCOMPAT	0x60
+#define PLOOP_EXT4_RECOVER	0x4
+
+/*
+ * Does this file system of ext4's work with a journal? It tells nobody but its super block,
+ * which it has in memory, and which says two things: that there is a journal, and that it is
+ * needed to recover. The second is so for as long as the journal is written to, and must not
+ * be for a file system to be written without (noload). While it is frozen, it is not so.
+ */
+static bool ploop_ext4_has_journal(struct super_block *sb)
+{
+	struct buffer_head *bh = sb_bread(sb, PLOOP_EXT4_SB_OFFSET / sb->s_blocksize);
+	const char *raw;
+	bool has;
+
+	if (!bh)
+		return false;
+	raw = bh->b_data + PLOOP_EXT4_SB_OFFSET % sb->s_blocksize;
+	has = le16_to_cpup((const __le16 *)(raw + PLOOP_EXT4_MAGIC)) == EXT4_SUPER_MAGIC &&
+	      (le32_to_cpup((const __le32 *)(raw + PLOOP_EXT4_COMPAT)) & PLOOP_EXT4_JOURNAL) &&
+	      (le32_to_cpup((const __le32 *)(raw + PLOOP_EXT4_INCOMPAT)) & PLOOP_EXT4_RECOVER);
+	brelse(bh);
+	return has;
+}
+
+/*
+ * See host.h. Known to be so of file systems that allocate for a direct write what is not
+ * written yet, and say that it is when the data is there, in the right order on the disk:
+ * ext4 needs extents and its journal for that. What is lost with the power needs nothing.
+ * Writeback of the page cache comes when it likes.
+ */
+static bool ploop_has_honest_zeros(struct ploop_file *file)
+{
+	struct file *filp = file->file;
+	struct super_block *sb = ploop_data_inode(filp)->i_sb;
+
+	if (!file->dio_align)
+		return false;
+	/* Of a device it is the core that wrote zeros, and made them durable. */
+	if (S_ISBLK(file_inode(filp)->i_mode))
+		return true;
+	switch (sb->s_magic) {
+	case EXT4_SUPER_MAGIC:
+		return compat_file_has_extents(filp) && ploop_ext4_has_journal(sb);
+	case XFS_SUPER_MAGIC:
+	case BTRFS_SUPER_MAGIC:
+	case TMPFS_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void ploop_get_facts(struct ploop_file *file, struct ploop_file_facts *facts)
 {
 	struct file *filp = file->file;
@@ -102,6 +178,8 @@ static void ploop_get_facts(struct ploop_file *file, struct ploop_file_facts *fa
 		.writable = filp->f_mode & FMODE_WRITE,
 		.inline_ok = file->inline_ok,
 		.own_device = ploop_is_own_device(file->host, filp),
+		.fua = ploop_has_fua(filp),
+		.zeros_honest = ploop_has_honest_zeros(file),
 	};
 }
 

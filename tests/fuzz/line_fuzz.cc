@@ -85,6 +85,8 @@ void make_image(fuzz::File &file)
 	file.write(0, header, sizeof(header));
 	file.facts.id[0] = 1;
 	file.facts.dio_align_bytes = 512;
+	file.facts.fua = true;
+	file.facts.zeros_honest = true;
 }
 
 int construct(ploop_host &host, unsigned int argc, char **argv, std::string &error)

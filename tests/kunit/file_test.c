@@ -230,6 +230,42 @@ static void open_refuses(struct kunit *test)
 	close_fd(fd);
 }
 
+/* Where a crash can show what a file held before, and what makes a write durable. */
+static void facts_of_hosts(struct kunit *test)
+{
+	static const struct {
+		const char *name;
+		bool zeros_honest, fua;
+	} hosts[] = {
+		{ "ext4", true, true },		{ "loop", true, false },
+		{ "nojournal", false, true },	{ "noload", false, true },
+		{ "indirect", false, true },	{ "journalled", false, true },
+		{ "overlay", true, true },	{ "overlay_nojournal", false, true },
+		{ "xfs", true, true },		{ "btrfs", true, false },
+	};
+	struct ploop_file_facts facts;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(hosts); i++) {
+		struct ploop_file *file = ploop_file_made(test, instance_of(test), hosts[i].name,
+							  65536);
+		char *path = ploop_path(test, hosts[i].name, "file");
+
+		facts = (struct ploop_file_facts) {};
+		KUNIT_EXPECT_EQ(test, try_open(test, path, -1, true, &facts), 0);
+		KUNIT_EXPECT_EQ_MSG(test, facts.zeros_honest, hosts[i].zeros_honest, "%s",
+				    hosts[i].name);
+		KUNIT_EXPECT_EQ_MSG(test, facts.fua, hosts[i].fua, "%s", hosts[i].name);
+		ph_file_close(file);
+	}
+	KUNIT_EXPECT_EQ(test, try_open(test, ploop_path(test, "tmpfs", "other"), -1, true, &facts),
+			0);
+	KUNIT_EXPECT_EQ(test, facts.zeros_honest, !!facts.dio_align_bytes);
+	KUNIT_EXPECT_FALSE(test, facts.fua);
+	KUNIT_EXPECT_EQ(test, try_open(test, ploop_path(test, "", "block"), -1, true, &facts), 0);
+	KUNIT_EXPECT_TRUE(test, facts.zeros_honest && facts.fua);
+}
+
 /* ---- Operations ---------------------------------------------------------------------- */
 
 /* Writes and reads back @bytes at @offset; the pattern is moved so that it is another. */
@@ -732,6 +768,7 @@ static struct kunit_case file_cases[] = {
 	KUNIT_CASE_PARAM(path_is_absolute, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(open_by_descriptor, ploop_host_fs_next),
 	KUNIT_CASE(open_refuses),
+	KUNIT_CASE(facts_of_hosts),
 	KUNIT_CASE_PARAM(write_is_direct_where_it_can, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(sync_misses_no_error, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(syncs_that_overlap_miss_no_error, ploop_host_fs_next),
