@@ -19,6 +19,16 @@
 #define PLOOP_KERNEL_SINCE(major, minor) (LINUX_VERSION_CODE >= KERNEL_VERSION(major, minor, 0))
 
 /* Since 6.5 block devices are opened with a mode type of their own. */
+#if PLOOP_KERNEL_SINCE(6, 5)
+#define compat_blk_mode_t blk_mode_t
+#define COMPAT_CLAIM_READ BLK_OPEN_READ
+#define COMPAT_CLAIM_WRITE (BLK_OPEN_READ | BLK_OPEN_WRITE)
+#else
+#define compat_blk_mode_t fmode_t
+#define COMPAT_CLAIM_READ FMODE_READ
+#define COMPAT_CLAIM_WRITE (FMODE_READ | FMODE_WRITE)
+#endif
+
 static inline bool compat_table_is_writable(struct dm_table *table)
 {
 #if PLOOP_KERNEL_SINCE(6, 5)
@@ -26,6 +36,20 @@ static inline bool compat_table_is_writable(struct dm_table *table)
 #else
 	return dm_table_get_mode(table) & FMODE_WRITE;
 #endif
+}
+
+/*
+ * Claims the block device of @inode for the mapped device of @ti, in its constructor. All
+ * tables of one mapped device share a claim, and so do all mapped devices. By number, for
+ * a name may lead elsewhere by now.
+ */
+static inline int compat_claim_device(struct dm_target *ti, const struct inode *inode, bool write,
+				      struct dm_dev **claim)
+{
+	char name[24];
+
+	snprintf(name, sizeof(name), "%u:%u", MAJOR(inode->i_rdev), MINOR(inode->i_rdev));
+	return dm_get_device(ti, name, write ? COMPAT_CLAIM_WRITE : COMPAT_CLAIM_READ, claim);
 }
 
 /* The del_ names went away in 6.15; the timer_ names came in 6.2. */

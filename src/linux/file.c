@@ -274,6 +274,27 @@ static void ploop_make_ours(struct file *filp)
 		filp->f_mode |= FMODE_NOCMTIME;
 }
 
+/*
+ * A block device is the mapped device's own for as long as a table names it: whoever wants
+ * it alone, like mkfs, is refused, and it shows below us. I/O is by our own open file. Our
+ * own device is left to the core to refuse.
+ */
+static int ploop_claim(struct ploop_file *file)
+{
+	struct file *filp = file->file;
+
+	if (!S_ISBLK(file_inode(filp)->i_mode) || ploop_is_own_device(file->host, filp))
+		return 0;
+	return compat_claim_device(file->host->ti, file_inode(filp), filp->f_mode & FMODE_WRITE,
+				   &file->claim);
+}
+
+static void ploop_unclaim(struct ploop_file *file)
+{
+	if (file->claim)
+		dm_put_device(file->host->ti, file->claim);
+}
+
 int ph_file_open(struct ploop_host *host, const char *path, int fd, bool write,
 		 struct ploop_file_facts *facts, struct ploop_file **out)
 {
@@ -297,6 +318,8 @@ int ph_file_open(struct ploop_host *host, const char *path, int fd, bool write,
 	file->file = filp;
 	file->host = host;
 	error = ploop_check_file(filp, write);
+	if (!error)
+		error = ploop_claim(file);
 	if (error)
 		goto out_put;
 	ploop_make_ours(filp);
@@ -319,8 +342,10 @@ int ph_file_open(struct ploop_host *host, const char *path, int fd, bool write,
 		host->stable_pages = true;
 	*out = file;
 out_put:
-	if (error)
+	if (error) {
+		ploop_unclaim(file);
 		compat_fput(filp);
+	}
 out:
 	ploop_bracket_leave(&bracket);
 	if (error)
@@ -334,6 +359,7 @@ void ph_file_close(struct ploop_file *file)
 
 	/* The last reference may free the space of a file that has no name any more. */
 	ploop_bracket_enter(file->host, &bracket);
+	ploop_unclaim(file);
 	compat_fput(file->file);
 	ploop_bracket_leave(&bracket);
 	ploop_rw_exit(file);

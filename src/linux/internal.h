@@ -150,6 +150,7 @@ struct ploop_file {
 	struct file *file;
 	struct address_space *mapping;	/* of the data: of the file itself, below any overlay */
 	struct ploop_host *host;
+	struct dm_dev *claim;	/* of a block device, else NULL */
 	u32 dio_align;		/* bytes; 0: no direct I/O */
 	bool inline_ok;		/* direct I/O with IOCB_NOWAIT can be tried */
 	bool written;		/* since the last ploop_file_stamp() */

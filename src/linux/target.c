@@ -332,7 +332,8 @@ static void ploop_io_hints(struct dm_target *ti, struct queue_limits *limits)
 
 /*
  * A hook that names no device: without it device-mapper offers neither
- * WRITE_ZEROES nor, on 6.1, NOWAIT. Files have no dm_dev.
+ * WRITE_ZEROES nor, on 6.1, NOWAIT. A file has no dm_dev, and a block device that is an
+ * image has one only to be claimed: its limits are not ours, and it may be smaller.
  */
 static int ploop_iterate_devices(struct dm_target *ti, iterate_devices_callout_fn fn, void *data)
 {

@@ -65,6 +65,23 @@ struct gendisk *dm_disk(struct mapped_device *md)
 	return md->disk;
 }
 
+/* It has them all, and to itself. */
+int dm_get_device(struct dm_target *ti, const char *path, compat_blk_mode_t mode,
+		  struct dm_dev **result)
+{
+	ti->table->claims++;
+	ti->table->claimed_to_write = mode == COMPAT_CLAIM_WRITE;
+	strscpy(ti->table->claim.name, path, sizeof(ti->table->claim.name));
+	*result = &ti->table->claim;
+	return 0;
+}
+
+void dm_put_device(struct dm_target *ti, struct dm_dev *device)
+{
+	if (device == &ti->table->claim)
+		ti->table->claims--;
+}
+
 void dm_table_event(struct dm_table *table)
 {
 	atomic_inc(&table->events);

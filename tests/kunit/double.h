@@ -34,6 +34,9 @@ struct dm_table {
 	struct mapped_device md;
 	atomic_t events;
 	bool noflush;
+	struct dm_dev claim;
+	int claims;
+	bool claimed_to_write;
 };
 
 /* One instance of the kernel's side. */

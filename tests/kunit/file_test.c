@@ -654,6 +654,7 @@ static void punch_and_zero(struct kunit *test)
 static void block_device(struct kunit *test)
 {
 	struct ploop_double *instance = instance_of(test);
+	struct dm_table *table = &instance->table;
 	char *path = ploop_path(test, "", "block");
 	struct ploop_file_facts facts = {};
 	struct ploop_file *file;
@@ -663,6 +664,10 @@ static void block_device(struct kunit *test)
 	data = ph_alloc(PLOOP_ALLOC_MAX);
 	KUNIT_EXPECT_NOT_ERR_OR_NULL(test, data);
 	KUNIT_EXPECT_TRUE(test, facts.block_device && facts.writable && facts.inline_ok);
+	/* brd's third. */
+	KUNIT_EXPECT_EQ(test, table->claims, 1);
+	KUNIT_EXPECT_TRUE(test, table->claimed_to_write);
+	KUNIT_EXPECT_STREQ(test, table->claim.name, "1:2");
 	KUNIT_EXPECT_EQ(test, ph_file_size(file), 64ull << 20);
 	KUNIT_EXPECT_EQ(test, facts.dio_align_bytes, 512u);
 	if (data) {
@@ -679,6 +684,10 @@ static void block_device(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, zeros(test, file, 65536, 65536), 65536ull);
 	ph_free(data);
 	ph_file_close(file);
+	KUNIT_EXPECT_EQ(test, table->claims, 0);
+	KUNIT_EXPECT_EQ(test, try_open(test, path, -1, false, &facts), 0);
+	KUNIT_EXPECT_FALSE(test, table->claimed_to_write);
+	KUNIT_EXPECT_EQ(test, table->claims, 0);
 }
 
 /* ---- Want of space --------------------------------------------------------------------- */

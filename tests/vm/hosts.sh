@@ -172,6 +172,70 @@ test_block_device()
 	tree /dev/vdc
 }
 
+# in_use DEVICE: nobody else can have it to themselves.
+in_use()
+{
+	if mkswap "$1" >/dev/null 2>&1; then return 1; fi
+	python3 -BSc 'import os, sys
+try:
+	os.open(sys.argv[1], os.O_RDWR | os.O_EXCL)
+except OSError as error:
+	sys.exit(error.errno != 16)
+sys.exit(1)' "$1"
+}
+
+# A device that holds an image is the mapped device's own, for as long as a table names it.
+test_block_device_is_claimed()
+{
+	local table
+	make_image /dev/shm/i 1M 16M
+	wipefs -qa /dev/vdc
+	dd if=/dev/shm/i of=/dev/vdc bs=1M conv=fsync 2>/dev/null
+	# A constructor that fails keeps nothing.
+	if dm_create p '0 32768 ploop 7 /dev/vdc' 2>/dev/null; then die 'another cluster size'; fi
+	if in_use /dev/vdc; then die 'in use, and there is no table'; fi
+	dd if=/dev/shm/i of=/dev/vdc bs=1M conv=fsync 2>/dev/null
+
+	table=$(image_table /dev/vdc)
+	dm_create p "$table"
+	in_use /dev/vdc || die 'not claimed'
+	if mkfs.ext4 -q /dev/vdc </dev/null 2>/dev/null; then die 'mkfs'; fi
+	if wipefs -a /dev/vdc >/dev/null 2>&1; then die 'wipefs'; fi
+	[[ $(dmsetup deps -o devname p) == *'(vdc)'* ]] || die "$(dmsetup deps -o devname p)"
+	[[ $(lsblk -nro TYPE,NAME /dev/vdc) == *'dm p'* ]] || die "$(lsblk -nro TYPE,NAME /dev/vdc)"
+	# Two tables share it, and either keeps it.
+	dm_load p "$table"
+	dm_resume p
+	in_use /dev/vdc || die 'not claimed after a swap'
+	dm_load p "$table"
+	dmsetup clear p
+	in_use /dev/vdc || die 'not claimed after a clear'
+	exec 9<>/dev/vdc
+	dm_load p '0 32768 ploop 11 9'
+	exec 9>&-
+	dm_resume p
+	in_use /dev/vdc || die 'not claimed by a descriptor'
+	dd if=/dev/urandom of=/dev/mapper/p bs=1M count=3 oflag=direct conv=fsync 2>/dev/null
+	detach p
+	judge /dev/vdc
+
+	blockdev --setro /dev/vdc
+	if dm_create p "$table" 2>/dev/null; then die 'writable, of a device that is not'; fi
+	dm_create p "$table" --readonly
+	in_use /dev/vdc || die 'not claimed by a read-only table'
+	detach p
+	blockdev --setrw /dev/vdc
+	judge /dev/vdc
+	if in_use /dev/vdc; then die 'still in use'; fi
+
+	# What another has for itself is not shared.
+	make_host_fs ext4 /dev/vdc "$HOST"
+	watch_log
+	if dm_create p '0 32768 ploop 11 /dev/vdc' 2>/dev/null; then die 'it is mounted'; fi
+	dmesg | grep -q 'ploop: delta /dev/vdc: in use' || die "$(dmesg)"
+	umount "$HOST"
+}
+
 # The debug kernel needs several times as long.
 NEIGHBOURS=$([[ ${KERNEL:-} == debug ]] && echo 15 || echo 120)
 

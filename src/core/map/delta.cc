@@ -28,6 +28,9 @@ Status describe_open(Status status, const DeltaName &name, bool write, Text &err
 		error << (write ? ": may not be written; use a read-only table"
 				: ": may not be read");
 		break;
+	case kEBUSY:
+		error << ": in use: mounted, or claimed by another driver";
+		break;
 	case kEINVAL:
 		error << ": neither a regular file nor a block device";
 		break;
