@@ -9,6 +9,7 @@
  */
 #include <linux/bio.h>
 #include <linux/module.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 
 #include "internal.h"
@@ -303,6 +304,12 @@ uint64_t ph_device_id(struct ploop_host *host)
 
 /* ---- Limits ----------------------------------------------------------------------- */
 
+/*
+ * More than this at once makes nothing faster, and a fault of a page would read it all: with
+ * clusters of 64 MiB, twice that.
+ */
+#define PLOOP_IO_OPT_MAX SZ_1M
+
 static void ploop_io_hints(struct dm_target *ti, struct queue_limits *limits)
 {
 	const struct ploop_host *host = ti->private;
@@ -319,8 +326,14 @@ static void ploop_io_hints(struct dm_target *ti, struct queue_limits *limits)
 	limits->logical_block_size = SECTOR_SIZE;
 	limits->physical_block_size = block;
 	limits->io_min = block;
-	limits->io_opt = cluster << SECTOR_SHIFT;
+	/*
+	 * Twice this much is read ahead. A power of two below a cluster divides it, so that
+	 * requests of this length, aligned to it, stay within one.
+	 */
+	limits->io_opt = min_t(u32, cluster << SECTOR_SHIFT, PLOOP_IO_OPT_MAX);
 
+	/* With an offset into the image the device begins in the middle of a cluster. */
+	limits->discard_alignment = host->limits.first_cluster_sector << SECTOR_SHIFT;
 	limits->discard_granularity = cluster << SECTOR_SHIFT;
 	limits->max_discard_sectors = most;
 	limits->max_hw_discard_sectors = most;

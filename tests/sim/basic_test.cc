@@ -65,4 +65,20 @@ TEST(Basic, RandomLoad)
 	}
 }
 
+// Where the device's first whole cluster begins, wherever in the image the device does.
+TEST(Limits, FirstClusterOfADeviceWithAnOffset)
+{
+	for (const auto &[offset, first] : std::vector<std::pair<uint32_t, uint32_t>>{
+		     {0, 0}, {1, 63}, {63, 1}, {64, 0}, {65, 63}, {100, 28}}) {
+		Rig rig;
+		ASSERT_EQ(rig.device.create("6 off=" + std::to_string(offset) + " /img",
+					    rig.sectors - offset),
+			  0)
+			<< rig.device.error;
+		EXPECT_EQ(rig.device.limits.first_cluster_sector, first) << "off=" << offset;
+		EXPECT_EQ(rig.device.limits.cluster_sectors, 64u);
+		rig.stop();
+	}
+}
+
 } // namespace sim

@@ -134,6 +134,19 @@ test_size_not_a_cluster_multiple()
 	done
 }
 
+# discard_alignment: of device p, in sectors. The file of that name in sysfs has something else,
+# so a SCSI target of the kernel's is asked, which has to tell its clients.
+discard_alignment()
+{
+	local dir=/sys/kernel/config/target/core/iblock_0
+	modprobe target_core_iblock
+	mkdir "$dir" "$dir/p"
+	echo udev_path=/dev/mapper/p >"$dir/p/control"
+	echo 1 >"$dir/p/enable"
+	cat "$dir/p/attrib/unmap_granularity_alignment"
+	rmdir "$dir/p" "$dir"
+}
+
 test_offset()
 {
 	local off=2055 sectors=20480
@@ -145,8 +158,33 @@ test_offset()
 	dm_create p "0 $((sectors - off)) ploop 7 off=$off $H/i"
 	mirror /dev/mapper/p "$H/raw" --off "$off" --cluster 65536 --ops 40
 	[[ $(dmsetup table p) == "0 $((sectors - off)) ploop 1 v2 128 o off=$off" ]]
+	# The first whole cluster begins behind the rest of one.
+	if [[ $KERNEL != debug ]]; then
+		[[ $(discard_alignment) == $((128 - off % 128)) ]] ||
+			die "discard_alignment is $(discard_alignment) sectors"
+	fi
 	detach p
 	judge "$H/i" "$H/raw"
+}
+
+# queue_limit NAME: of device p
+queue_limit() { cat "/sys/block/$(dmsetup info -c --noheadings -o blkdevname p)/queue/$1"; }
+
+# What is told of clusters is cut short where it would be taken for the amount to read ahead.
+test_queue_limits()
+{
+	local cluster
+	for cluster in 32768 1048576 67108864; do
+		make_image "$H/i" "$cluster" $((3 * cluster))
+		attach p "$H/i"
+		[[ $(queue_limit discard_granularity) == "$cluster" ]] || die "$cluster: granularity"
+		(($(queue_limit optimal_io_size) == (cluster < 1048576 ? cluster : 1048576))) ||
+			die "$cluster: optimal_io_size is $(queue_limit optimal_io_size)"
+		(($(queue_limit read_ahead_kb) <= 2048)) ||
+			die "$cluster: read_ahead_kb is $(queue_limit read_ahead_kb)"
+		detach p
+		rm "$H/i"
+	done
 }
 
 test_read_only()

@@ -123,6 +123,10 @@ void Target::limits(ploop_limits &limits) const
 {
 	limits.cluster_sectors = stack_.geometry().cluster_sectors();
 	limits.dio_align_bytes = stack_.top().facts().dio_align_bytes;
+	limits.first_cluster_sector =
+		(stack_.geometry().cluster_sectors() -
+		 stack_.geometry().sector_in_cluster(stack_.skip_sectors())) %
+		stack_.geometry().cluster_sectors();
 }
 
 // ---- Resume ----------------------------------------------------------------
