@@ -9,6 +9,7 @@
  */
 #include <linux/bio.h>
 #include <linux/module.h>
+#include <linux/pagemap.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
@@ -135,6 +136,31 @@ static int ploop_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 /* What PLOOP_RQ_INLINE excludes, see below. */
 #define PLOOP_NEVER_INLINE (REQ_NOWAIT | REQ_META | REQ_PRIO | REQ_SWAP)
 
+/*
+ * Is what is read for the page cache of a block device? Then it is metadata, whatever
+ * the flags say: ext4 reads the blocks of its extent trees without REQ_META, under a
+ * lock of the class that the same file system takes below. One page tells for all: the
+ * pages of a bio are of one owner.
+ */
+static bool ploop_reads_bdev_page(const struct bio *bio)
+{
+	struct address_space *mapping;
+	bool is;
+
+	if (bio_op(bio) != REQ_OP_READ)
+		return false;
+	/*
+	 * Pages of the cache are locked while they are read. Those that a process has
+	 * mapped may leave their file meanwhile, and that go; inodes wait for RCU.
+	 */
+	rcu_read_lock();
+	mapping = folio_mapping(page_folio(bio_page(bio)));
+	/* The swap cache has no inode. */
+	is = mapping && mapping->host && sb_is_blkdev_sb(mapping->host->i_sb);
+	rcu_read_unlock();
+	return is;
+}
+
 static u8 ploop_rq_flags(const struct bio *bio)
 {
 	u8 flags = 0;
@@ -150,7 +176,7 @@ static u8 ploop_rq_flags(const struct bio *bio)
 	 * below is asked not to. REQ_POLLED needs nothing: the bio goes no
 	 * further, so whoever polls for it polls device-mapper's own count.
 	 */
-	if (!(bio->bi_opf & PLOOP_NEVER_INLINE))
+	if (!(bio->bi_opf & PLOOP_NEVER_INLINE) && !ploop_reads_bdev_page(bio))
 		flags |= PLOOP_RQ_INLINE;
 	return flags;
 }

@@ -132,6 +132,34 @@ test_write_zeroes()
 	judge "$H/i" "$H/raw"
 }
 
+# An ext4 above reads the blocks of its extent trees under a lock of the same class as
+# the ext4 below has: lockdep would tell, if that happened in the reader's context.
+test_cold_extent_tree()
+{
+	local m=/mnt/test/above
+	device 64k 64
+	mkfs.ext4 -q -b 1024 /dev/mapper/p
+	mkdir -p "$m"
+	mount /dev/mapper/p "$m"
+	# No two blocks of it lie together, so the tree has leaves, and blocks above those.
+	python3 -BS - "$m/file" <<-'END'
+		import os, sys
+		file = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+		for block in range(0, 12000, 2):
+		    os.pwrite(file, b"x" * 1024, block * 1024)
+		os.fsync(file)
+	END
+	umount "$m"
+	blockdev --flushbufs /dev/mapper/p
+	dmesg --clear
+	mount /dev/mapper/p "$m"
+	[[ $(tr -d '\0' <"$m/file" | wc -c) == $((6000 * 1024)) ]]
+	umount "$m"
+	! dmesg | grep -B 2 -A 10 'possible recursive locking' || die 'lockdep reports'
+	detach p
+	judge "$H/i"
+}
+
 cached_pages() { fincore -n -b -o PAGES "$H/i"; }
 
 # Nothing of the image is in the page cache but what somebody else has read there,
