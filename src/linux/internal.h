@@ -154,6 +154,11 @@ struct ploop_file {
 	u32 dio_align;		/* bytes; 0: no direct I/O */
 	bool inline_ok;		/* direct I/O with IOCB_NOWAIT can be tried */
 	bool written;		/* since the last ploop_file_stamp() */
+	/*
+	 * Writes of workers, queued or being submitted, that may keep inline ones out:
+	 * they allocate, under the inode's lock. Only they touch it.
+	 */
+	atomic_t blocking_writes ____cacheline_aligned_in_smp;
 	/* The errors of writeback that a sync of ours has told, or is about to. */
 	errseq_t synced;
 	spinlock_t synced_lock;	/* for writing it */
@@ -288,6 +293,14 @@ static inline s64 ploop_result(s64 result)
 
 /* ---- Requests -------------------------------------------------------------- */
 
+/* Does a write in a worker keep inline ones out? */
+enum ploop_blocking {
+	PLOOP_BLOCKING_MAYBE,	/* it was not tried inline */
+	PLOOP_BLOCKING_NOT,	/* it was not tried for a reason of the submitter's, or because
+				 * of another one: the host has not refused it */
+	PLOOP_BLOCKING_COUNTED	/* in blocking_writes */
+};
+
 /* Device-mapper's per-bio data. */
 struct ploop_bio {
 	struct ploop_rq rq;
@@ -301,6 +314,7 @@ struct ploop_bio {
 	u32 flags;		/* PLOOP_IO_* */
 	atomic_t iocb_refs;	/* of the submitter and of the completion */
 	struct ploop_range range;	/* of a direct write */
+	enum ploop_blocking blocking;	/* of a write */
 	long result;
 };
 

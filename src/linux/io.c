@@ -74,6 +74,28 @@ static void ploop_freeze_end(struct file *filp)
 	file_end_write(filp);
 }
 
+/*
+ * A write that is to be queued. It has no order with what others see of it: a hint. One
+ * that is copied takes long, but not for want of the inode's lock.
+ */
+static void ploop_blocking_begins(struct ploop_bio *pb)
+{
+	if (!ploop_io_is_write(pb) || pb->blocking == PLOOP_BLOCKING_NOT ||
+	    (pb->flags & PLOOP_IO_COPIED))
+		return;
+	pb->blocking = PLOOP_BLOCKING_COUNTED;
+	atomic_inc(&pb->file->blocking_writes);
+}
+
+/* It may go on in pieces, and is counted again then. */
+static void ploop_blocking_ends(struct ploop_bio *pb)
+{
+	if (!ploop_io_is_write(pb) || pb->blocking != PLOOP_BLOCKING_COUNTED)
+		return;
+	pb->blocking = PLOOP_BLOCKING_MAYBE;
+	atomic_dec(&pb->file->blocking_writes);
+}
+
 /* Any context. @pb may be gone on return. */
 static void ploop_iocb_finish(struct ploop_bio *pb, long result)
 {
@@ -187,9 +209,14 @@ static bool ploop_may_submit_inline(const struct ploop_bio *pb)
 	return ploop_stack_suffices();
 }
 
-/* What a write needs, and a read does not. */
+/*
+ * What a write needs, and a read does not. While another one allocates, the file system
+ * would refuse: it has the inode's lock.
+ */
 static bool ploop_inline_write_begins(struct ploop_bio *pb)
 {
+	if (atomic_read(&pb->file->blocking_writes))
+		return false;
 	if (!ploop_range_try(pb->file, &pb->range, pb->offset, pb->bytes))
 		return false;
 	if (file_start_write_trylock(pb->file->file))
@@ -206,12 +233,15 @@ static void ploop_io_inline(struct ploop_bio *pb)
 	bool queued;
 	long result;
 
+	pb->blocking = PLOOP_BLOCKING_NOT;
 	if (!ploop_may_submit_inline(pb) || !ploop_io_iter(pb, &iter, pb->file->dio_align) ||
 	    (ploop_io_is_write(pb) && !ploop_inline_write_begins(pb))) {
 		pc_rq_done(&pb->rq, -EAGAIN);
 		return;
 	}
 
+	/* If the host refuses it now, it will have a reason to take its time. */
+	pb->blocking = PLOOP_BLOCKING_MAYBE;
 	/*
 	 * The submitter's credentials stay: with IOCB_NOWAIT nothing is
 	 * allocated, so nobody asks who may; and taking others would write to a
@@ -259,6 +289,8 @@ static void ploop_io_direct(struct ploop_bio *pb, struct iov_iter *iter)
 		file_start_write(pb->file->file);
 	}
 	queued = ploop_iocb_submit(pb, iter, ploop_io_flags(pb), &result);
+	/* The inode's lock is free again, whether or not the data is there. */
+	ploop_blocking_ends(pb);
 	ploop_bracket_leave(&bracket);
 
 	if (queued)
@@ -278,6 +310,7 @@ static void ploop_io_copied(struct ploop_bio *pb, struct iov_iter *iter)
 	result = ploop_file_copy(pb->file, &pos, iter, true, ploop_io_flags(pb));
 	ploop_bracket_leave(&bracket);
 
+	ploop_blocking_ends(pb);
 	pc_rq_done(&pb->rq, ploop_result(result));
 }
 
@@ -311,6 +344,7 @@ void ph_rq_io(struct ploop_rq *rq, struct ploop_file *file, uint64_t offset, uin
 	if (!(flags & PLOOP_IO_INLINE)) {
 		struct ploop_host *host = file->host;
 
+		ploop_blocking_begins(pb);
 		INIT_WORK(&pb->work, ploop_io_work);
 		queue_work(ploop_io_is_write(pb) ? host->write_wq : host->read_wq, &pb->work);
 	} else if (ploop_file_can_direct(file, offset, bytes)) {

@@ -230,6 +230,7 @@ static int ploop_map(struct dm_target *ti, struct bio *bio)
 		.op = op,
 		.flags = ploop_rq_flags(bio),
 	};
+	pb->blocking = PLOOP_BLOCKING_MAYBE;
 	pc_map(host->core, &pb->rq);
 	/* The bio may have ended: nothing of it may be touched any more. */
 	return DM_MAPIO_SUBMITTED;

@@ -698,6 +698,65 @@ static void inline_never_in_a_bad_place(struct kunit *test)
 	ph_file_close(file);
 }
 
+/* A file whose writes wait before they begin. */
+static ssize_t held_write_iter(struct kiocb *iocb, struct iov_iter *iter)
+{
+	atomic_inc(&held_parts);
+	if (iocb->ki_flags & IOCB_NOWAIT)
+		return held.own->write_iter(iocb, iter);
+	complete(&held.entered);
+	wait_for_completion(&held.go_on);
+	return held.own->write_iter(iocb, iter);
+}
+
+/* The file is not even asked while a write that may allocate is under way. */
+static void inline_not_beside_a_blocking_write(struct kunit *test)
+{
+	struct ploop_file *file = ploop_file_made(test, instance_of(test), "ext4", FILE_BYTES);
+	struct file_operations *fops = kunit_kzalloc(test, sizeof(*fops), GFP_KERNEL);
+	struct ploop_double_rq *blocking = rq_new(test, REQ_OP_WRITE, paged);
+	struct ploop_double_rq *from = rq_new(test, REQ_OP_WRITE, paged);
+	struct ploop_double_rq *to = rq_new(test, REQ_OP_READ, paged);
+	struct file *filp = file->file;
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, fops);
+	/* The file system has to know where the blocks are. */
+	KUNIT_EXPECT_EQ(test, transfer(to, file, 65536, 0, DATA_BYTES, 0), (s64)DATA_BYTES);
+	init_completion(&held.entered);
+	init_completion(&held.go_on);
+	held.own = filp->f_op;
+	*fops = *filp->f_op;
+	fops->write_iter = held_write_iter;
+	filp->f_op = fops;
+	ph_rq_io(&blocking->pb.rq, file, FILE_BYTES, 0, DATA_BYTES, 0);
+	KUNIT_EXPECT_TRUE(test, wait_for_completion_timeout(&held.entered, PLOOP_PATIENCE));
+
+	atomic_set(&held_parts, 0);
+	KUNIT_EXPECT_EQ(test, transfer(from, file, 65536, 0, DATA_BYTES, PLOOP_IO_INLINE),
+			(s64)-EAGAIN);
+	KUNIT_EXPECT_EQ(test, atomic_read(&held_parts), 0);
+	/* Reads are. And who was not let in does not keep others out. */
+	KUNIT_EXPECT_EQ(test, inline_read(to, file), (s64)DATA_BYTES);
+	ph_rq_io(&from->pb.rq, file, 65536, 0, DATA_BYTES, 0);
+	KUNIT_EXPECT_EQ(test, atomic_read(&file->blocking_writes), 1);
+	complete_all(&held.go_on);
+	wait_for_completion(&blocking->done);
+	wait_for_completion(&from->done);
+	KUNIT_EXPECT_EQ(test, atomic_read(&file->blocking_writes), 0);
+	KUNIT_EXPECT_EQ(test, transfer(from, file, 65536, 0, DATA_BYTES, PLOOP_IO_INLINE),
+			(s64)DATA_BYTES);
+
+	/* One that the file refuses does. */
+	KUNIT_EXPECT_EQ(test, transfer(from, file, 4 * FILE_BYTES, 0, DATA_BYTES,
+				       PLOOP_IO_INLINE), (s64)-EAGAIN);
+	KUNIT_EXPECT_EQ(test, from->pb.blocking, PLOOP_BLOCKING_MAYBE);
+	filp->f_op = held.own;
+	rq_free(to);
+	rq_free(from);
+	rq_free(blocking);
+	ph_file_close(file);
+}
+
 /* ---- Ends --------------------------------------------------------------------------------- */
 
 static void request_ends(struct kunit *test)
@@ -782,6 +841,7 @@ static struct kunit_case rq_cases[] = {
 	KUNIT_CASE(part_waits_for_whole_writes),
 	KUNIT_CASE_PARAM(inline_where_it_can, ploop_host_fs_next),
 	KUNIT_CASE_PARAM(inline_never_in_a_bad_place, ploop_host_fs_next),
+	KUNIT_CASE(inline_not_beside_a_blocking_write),
 	KUNIT_CASE(request_ends),
 	KUNIT_CASE(request_ends_in_irq),
 	{}
