@@ -286,6 +286,7 @@ test_frozen()
 	attach p "$HOST/i"
 	for i in 0 1 2 3; do pattern $((i * 128)) 128; done
 	sync /dev/mapper/p
+	trap 'fsfreeze -u "$HOST" 2>/dev/null' EXIT
 	fsfreeze -f "$HOST"
 	# Parts of blocks, whole blocks, what needs a new cluster.
 	for i in 1 9 17 200; do pattern "$i" 1 & writers+=($!); done
@@ -300,6 +301,7 @@ test_frozen()
 		2>/dev/null || die 'a read does not end'
 	timeout $((20 * SLOW)) dmsetup status p --noflush >/dev/null || die 'the status does not come'
 	fsfreeze -u "$HOST"
+	trap - EXIT
 	for i in "${writers[@]}"; do wait "$i"; done
 	mirror /dev/mapper/p /dev/shm/raw --compare-only
 	detach p
