@@ -56,6 +56,7 @@ struct ploop_limits {
 	uint32_t cluster_sectors;
 	uint32_t dio_align_bytes; /* 0: no direct I/O below */
 	uint32_t first_cluster_sector; /* of those of the device that begin a cluster, the first */
+	bool no_blkcg;            /* a worker's I/O is not for the request's cgroup */
 };
 
 /* Module load and unload. Process context. */
@@ -112,7 +113,7 @@ PLOOP_END_C
 PLOOP_ASSERT(sizeof(struct ploop_rq) == 96, "ploop_rq");
 PLOOP_ASSERT(offsetof(struct ploop_rq, core_room) == 24, "ploop_rq.core_room");
 PLOOP_ASSERT(sizeof(struct ploop_table) == 16, "ploop_table");
-PLOOP_ASSERT(sizeof(struct ploop_limits) == 12, "ploop_limits");
+PLOOP_ASSERT(sizeof(struct ploop_limits) == 16, "ploop_limits");
 #endif
 
 #endif

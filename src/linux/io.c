@@ -7,6 +7,8 @@
  * any part of it can be transferred any number of times.
  */
 #include <linux/bio.h>
+#include <linux/blk-cgroup.h>
+#include <linux/kthread.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task_stack.h>
 #include <linux/uio.h>
@@ -276,13 +278,29 @@ static void ploop_io_stamp(struct ploop_bio *pb)
 	}
 }
 
+/* What is done for a request is on the account of its cgroup, whoever does it. */
+static void ploop_io_enter(struct ploop_bio *pb, struct ploop_bracket *bracket)
+{
+	struct ploop_host *host = pb->file->host;
+
+	ploop_bracket_enter(host, bracket);
+	if (!host->limits.no_blkcg)
+		kthread_associate_blkcg(bio_blkcg_css(ploop_bio_bio(pb)));
+}
+
+static void ploop_io_leave(struct ploop_bracket *bracket)
+{
+	kthread_associate_blkcg(NULL);
+	ploop_bracket_leave(bracket);
+}
+
 static void ploop_io_direct(struct ploop_bio *pb, struct iov_iter *iter)
 {
 	struct ploop_bracket bracket;
 	bool queued;
 	long result;
 
-	ploop_bracket_enter(pb->file->host, &bracket);
+	ploop_io_enter(pb, &bracket);
 	ploop_io_stamp(pb);
 	if (ploop_io_is_write(pb)) {
 		ploop_range_enter(pb->file, &pb->range, pb->offset, pb->bytes);
@@ -291,7 +309,7 @@ static void ploop_io_direct(struct ploop_bio *pb, struct iov_iter *iter)
 	queued = ploop_iocb_submit(pb, iter, ploop_io_flags(pb), &result);
 	/* The inode's lock is free again, whether or not the data is there. */
 	ploop_blocking_ends(pb);
-	ploop_bracket_leave(&bracket);
+	ploop_io_leave(&bracket);
 
 	if (queued)
 		ploop_iocb_put(pb);
@@ -305,10 +323,10 @@ static void ploop_io_copied(struct ploop_bio *pb, struct iov_iter *iter)
 	loff_t pos = pb->offset;
 	ssize_t result;
 
-	ploop_bracket_enter(pb->file->host, &bracket);
+	ploop_io_enter(pb, &bracket);
 	ploop_io_stamp(pb);
 	result = ploop_file_copy(pb->file, &pos, iter, true, ploop_io_flags(pb));
-	ploop_bracket_leave(&bracket);
+	ploop_io_leave(&bracket);
 
 	ploop_blocking_ends(pb);
 	pc_rq_done(&pb->rq, ploop_result(result));

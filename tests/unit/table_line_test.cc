@@ -86,6 +86,7 @@ TEST(TableLine, AllOptionsInAnyOrder)
 		const Line line(text);
 		expect_good(line.status, line.error);
 		EXPECT_TRUE(line.line.options.fallocate_new);
+		EXPECT_TRUE(line.line.options.no_blkcg);
 		EXPECT_TRUE(line.line.options.error_if_no_space);
 		EXPECT_EQ(line.line.options.skip_sectors, 8u);
 		EXPECT_EQ(line.line.options.retry_ms, 250u);

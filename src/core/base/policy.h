@@ -16,7 +16,9 @@ struct Policy {
 	Atomic<uint32_t> retry_ms;	// the first delay of a probe
 	Atomic<uint32_t> timeout_s;	// how long a request waits for space; 0: for ever
 	Atomic<uint8_t> suspend;	// enum Suspending
-	bool read_only = false;		// of the table: it never changes
+	// Of the table: these never change.
+	bool read_only = false;
+	bool no_blkcg = false; // the I/O of workers is nobody's account
 
 	Suspending suspending() const { return static_cast<Suspending>(suspend.load_relaxed()); }
 	void set_suspending(Suspending how) { suspend.store_release(static_cast<uint8_t>(how)); }

@@ -43,9 +43,10 @@ Word parse_option(const char *word, Options &options, Text &error)
 		options.fallocate_new = true;
 		return Word::option;
 	}
-	// It keeps the worker out of a request's cgroup; ours never joins one.
-	if (text_equal(word, "nokblkcg"))
+	if (text_equal(word, "nokblkcg")) {
+		options.no_blkcg = true;
 		return Word::option;
+	}
 	if (text_equal(word, "error_if_no_space")) {
 		options.error_if_no_space = true;
 		return Word::option;

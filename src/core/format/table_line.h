@@ -11,6 +11,7 @@ namespace ploop {
 struct Options {
 	uint64_t skip_sectors = 0; // off=
 	bool fallocate_new = false;
+	bool no_blkcg = false;
 	uint32_t retry_ms = 100; // first delay of a probe
 	uint32_t timeout_s = 0;	 // how long a request waits for space; 0: for ever
 	bool error_if_no_space = false;

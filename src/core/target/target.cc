@@ -37,6 +37,7 @@ void Target::set_options(const ploop_table &table, const TableLine &line)
 {
 	stack_.shape(line.geometry, line.options.skip_sectors, table.nr_sectors);
 	policy_.read_only = table.read_only;
+	policy_.no_blkcg = line.options.no_blkcg;
 	policy_.fallocate_new.store_relaxed(line.options.fallocate_new);
 	policy_.retry_ms.store_relaxed(line.options.retry_ms);
 	policy_.timeout_s.store_relaxed(line.options.timeout_s);
@@ -123,6 +124,7 @@ void Target::limits(ploop_limits &limits) const
 {
 	limits.cluster_sectors = stack_.geometry().cluster_sectors();
 	limits.dio_align_bytes = stack_.top().facts().dio_align_bytes;
+	limits.no_blkcg = policy_.no_blkcg;
 	limits.first_cluster_sector =
 		(stack_.geometry().cluster_sectors() -
 		 stack_.geometry().sector_in_cluster(stack_.skip_sectors())) %
