@@ -16,7 +16,7 @@ CLUSTER=32768
 MAPPED=32
 # How often what should never go wrong is tried.
 MANY=10
-[[ ${KERNEL:-} != debug ]] || MANY=100
+if [[ ${KERNEL:-} == debug ]]; then MANY=$((${LONG_RUN:-0} ? 100 : 20)); fi
 
 # ---- the device and its host ----
 
@@ -251,11 +251,11 @@ swap_table()
 }
 
 # Every tenth swap they get their space, and are compared; others wait then. On the
-# debug kernel, where that takes half a minute, it is every fiftieth.
+# debug kernel, where that takes half a minute, it is every twentieth.
 test_swap_noflush()
 {
 	local table i n each=10
-	if [[ ${KERNEL:-} == debug ]]; then each=50; fi
+	if [[ ${KERNEL:-} == debug ]]; then each=20; fi
 	set_up 64 $((64 + 10 * MANY))
 	table=$(image_table "$HOST/i")
 	for ((n = 0; n < MANY; n += each)); do

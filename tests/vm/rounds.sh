@@ -11,12 +11,12 @@ M=/mnt/test/above
 RAW=/dev/shm/raw
 NOTES=/dev/shm/notes
 BUDGET=/dev/shm/budget
-ROUNDS=8 WRITERS=8
+ROUNDS=4 WRITERS=8
 FS_MB=112 SIZE_MB=128
 LONG=60
 # The debug kernel is there for its reports, not for their number.
-[[ ${KERNEL:-} != debug ]] || ROUNDS=3
-((!${LONG_RUN:-0})) || ROUNDS=$((ROUNDS * 2))
+[[ ${KERNEL:-} != debug ]] || ROUNDS=2
+((!${LONG_RUN:-0})) || ROUNDS=$((ROUNDS * 3))
 
 # ---- the writers: see rounds.py ----
 
