@@ -111,12 +111,16 @@ test_discard()
 test_write_zeroes()
 {
 	device 64k 16
-	# Zeros where nothing is take no space, unless it is space that is asked for.
+	# Zeros where nothing is take no space, unless new clusters are to have it.
 	dd if=/dev/zero of=/dev/mapper/p bs=64k count=16 oflag=direct conv=notrunc 2>/dev/null
 	fallocate -p -o $((2 << 20)) -l $((1 << 20)) /dev/mapper/p
 	[[ $(used) == 0 ]] || die "zeros take $(used) clusters"
 	blkdiscard -z -o $((4 << 20)) -l $((1 << 20)) /dev/mapper/p
-	[[ $(used) == 16 ]] || die "without unmapping zeros take $(used) clusters"
+	[[ $(used) == 0 ]] || die "without unmapping zeros take $(used) clusters"
+	dmsetup message p 0 set_falloc_new_clu 1
+	blkdiscard -z -o $((4 << 20)) -l $((1 << 20)) /dev/mapper/p
+	[[ $(used) == 16 ]] || die "zeros that take space take $(used) clusters"
+	dmsetup message p 0 set_falloc_new_clu 0
 	fallocate -p -o $((4 << 20)) -l $((1 << 20)) /dev/mapper/p
 	[[ $(used) == 0 ]] || die "unmapped zeros take $(used) clusters"
 	mirror /dev/mapper/p "$H/raw" --cluster 65536 --ops 60 --seed 3
