@@ -1249,9 +1249,9 @@ ploop_node *ph_list_take(ploop_list *list)
 
 void ph_kick(ploop_host *host)
 {
-	if (host->world.stopped() || host->closing)
+	expect(!host->ended, host->name + ": kicked when it was gone");
+	if (host->world.stopped() || host->closing || host->quiet)
 		return;
-	expect(!host->quiet && !host->ended, host->name + ": kicked while quiet");
 	if (std::exchange(host->kicked, true))
 		return;
 	host->world.post(host, "work", Context::Worker, [host] {
@@ -1263,9 +1263,9 @@ void ph_kick(ploop_host *host)
 void ph_flush_kick(ploop_host *host)
 {
 	World &world = host->world;
-	if (world.stopped() || host->closing)
+	expect(!host->ended, host->name + ": kicked when it was gone");
+	if (world.stopped() || host->closing || host->quiet)
 		return;
-	expect(!host->quiet && !host->ended, host->name + ": kicked while quiet");
 	host->flush_kicked = true;
 	if (std::exchange(host->flushing, true))
 		return;
@@ -1284,9 +1284,9 @@ static std::string timer_label(ploop_timer which)
 
 void ph_timer_arm(ploop_host *host, ploop_timer which, uint32_t delay_ms)
 {
-	if (host->world.stopped() || host->closing)
+	expect(!host->ended, host->name + ": a timer was armed when it was gone");
+	if (host->world.stopped() || host->closing || host->quiet)
 		return;
-	expect(!host->quiet && !host->ended, host->name + ": a timer was armed while quiet");
 	ph_timer_stop(host, which);
 	host->world.post(host, timer_label(which), Context::Irq,
 			 [host, which] { pc_timer(host->core, which); }, delay_ms);
@@ -1331,6 +1331,9 @@ void ph_start(ploop_host *host)
 {
 	host->world.need_process("ph_start");
 	host->quiet = false;
+	/* Raised while it was quiet: late, not lost. */
+	if (host->event_raised)
+		host->world.post(host, "event", Context::Worker, [host] { deliver_event(host); });
 }
 
 uint64_t ph_now_ms(void)
@@ -1646,8 +1649,8 @@ void ph_event(ploop_host *host)
 {
 	if (host->world.stopped())
 		return;
-	expect(!host->quiet && !host->ended, host->name + ": an event was raised while quiet");
-	if (!std::exchange(host->event_raised, true))
+	expect(!host->ended, host->name + ": an event was raised when it was gone");
+	if (!std::exchange(host->event_raised, true) && !host->quiet)
 		host->world.post(host, "event", Context::Worker, [host] { deliver_event(host); });
 }
 

@@ -727,8 +727,6 @@ TEST(SimDeathTest, ViolationsOfTheContract)
 {
 	GTEST_FLAG_SET(death_test_style, "threadsafe");
 	Fixture f(1);
-	EXPECT_DEATH(ph_kick(&f.host), "kicked while quiet");
-	EXPECT_DEATH(ph_flush_kick(&f.host), "kicked while quiet");
 	EXPECT_DEATH(
 		{
 			ploop_lock locks[2];

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "map/delta.h"
 
+#include "format/extension.h"
+
 namespace ploop {
 
 namespace {
@@ -99,6 +101,44 @@ Status Delta::read_header(Geometry geometry, uint64_t sectors, Text &error)
 	file_clusters_ = geometry.clusters_in(size);
 	bat_clusters_ = geometry.bat_clusters(header_.entries);
 	return check_header(header_, {geometry, sectors, size, facts_.block_device}, error);
+}
+
+// What cannot be read, or does not begin as an extension does, is none: its clusters stay
+// unused all the same.
+Status Delta::check_extension(bool &has_bitmap, Text &error)
+{
+	Buffer buffer(sizeof(FeatureHeader));
+	WaitedOperation read(host_);
+	const uint64_t begin = header_.extension_sectors() << PLOOP_SECTOR_SHIFT;
+	const uint64_t size = uint64_t{file_clusters_} * geometry_.cluster_bytes();
+
+	has_bitmap = false;
+	if (header_.extension_sectors() == 0 || header_.extension_sectors() > size >> 9)
+		return {};
+	if (buffer.get() == nullptr || !read.exists()) {
+		error << "no memory to read the format extension";
+		return Status::error(kENOMEM);
+	}
+	const auto *header = static_cast<const ExtensionHeader *>(buffer.get());
+	if (!read.run_whole(PLOOP_OP_READ, file_, begin, sizeof(*header), buffer.get()).ok() ||
+	    header->magic != kExtensionMagic)
+		return {};
+	const auto *feature = static_cast<const FeatureHeader *>(buffer.get());
+	uint64_t offset = sizeof(*header);
+	for (uint32_t i = 0; i < kFeaturesMost; i++) {
+		if (offset + sizeof(*feature) > geometry_.cluster_bytes() ||
+		    !read.run_whole(PLOOP_OP_READ, file_, begin + offset, sizeof(*feature),
+				    buffer.get())
+			     .ok() ||
+		    feature->magic == 0)
+			return {};
+		PLOOP_TRY(check_feature(*feature, error));
+		has_bitmap = has_bitmap || feature->magic == kFeatureDirtyBitmap;
+		offset += feature_bytes(*feature);
+	}
+	error << "format extension has more than " << kFeaturesMost
+	      << " features; use a read-only table";
+	return Status::error(kEOPNOTSUPP);
 }
 
 Status Delta::read_map(Map &map, Space &space, Text &error)

@@ -30,6 +30,9 @@ public:
 	Status check_earlier_writes(const DeltaName &name, bool repeated, Text &error) const;
 	// Reads and checks the header. May be called again, when it may have changed.
 	Status read_header(Geometry geometry, uint64_t sectors, Text &error);
+	// Before a writable use: refuses an extension with a feature that we do not know and
+	// that must not be ignored. @has_bitmap: one that a writable use makes stale.
+	Status check_extension(bool &has_bitmap, Text &error);
 	// Reads the whole BAT into @map and @space, checking every entry.
 	Status read_map(Map &map, Space &space, Text &error);
 	// Writes the header's in-use mark and makes it durable.

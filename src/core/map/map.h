@@ -112,7 +112,12 @@ public:
 				       kBatPageEntries);
 	}
 
-	void swap(Map &other) { words_.swap(other.words_); }
+	void swap(Map &other)
+	{
+		words_.swap(other.words_);
+		std::swap(may_have_unsynced_, other.may_have_unsynced_);
+		std::swap(used_, other.used_);
+	}
 
 	uint32_t pages() const { return static_cast<uint32_t>(words_.length() / kBatPageEntries); }
 
@@ -141,9 +146,12 @@ public:
 		words_[bat_slot_of(cluster)].store_release(word.pack());
 	}
 
-	// While nobody else is there. Gives way in between.
+	// While nobody else is there: all are holes. What was just allocated is that already.
+	// Gives way in between.
 	void clear_all()
 	{
+		if (!std::exchange(used_, true))
+			return;
 		for (size_t i = 0; i < words_.length(); i++) {
 			words_[i].store_relaxed(0);
 			if (i % (kBatPageEntries * 64) == 0)
@@ -224,6 +232,7 @@ private:
 
 	ChunkedArray<Atomic<uint64_t>> words_;
 	bool may_have_unsynced_ = false;
+	bool used_ = false; // since it was allocated
 };
 
 } // namespace ploop

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "map/pool.h"
 
+#include "base/text.h"
+
 namespace ploop {
 
 Status Pool::create()
@@ -185,13 +187,27 @@ void Pool::synced(Status status)
 	if (!status.ok())
 		return failed(status);
 	step_ = Step::idle;
-	starved_ = false;
+	starved_ = told_too_large_ = false;
 	if (run_.length > 0)
 		space_.give(std::exchange(run_, {}), true);
 	else
 		space_.grow(grow_to_);
 	at_once_ = min_of(at_once_ * 2, most_at_once());
 	run();
+}
+
+// Once per want: until something could be made again.
+void Pool::tell_too_large()
+{
+	char line[160];
+	Text text(line, sizeof(line));
+
+	if (std::exchange(told_too_large_, true))
+		return;
+	text << "the image cannot grow beyond " << space_.end() << " clusters of "
+	     << (stack_.geometry().cluster_bytes() >> 10)
+	     << " KiB: too large a file for the file system below";
+	ph_log(host_, PLOOP_LOG_ERROR, line);
 }
 
 void Pool::failed(Status status)
@@ -212,8 +228,11 @@ void Pool::failed(Status status)
 		return run();
 	}
 	starved_ = true;
-	if (std::exchange(wanted_, false))
-		user_.pool_refilled(status);
+	if (!std::exchange(wanted_, false))
+		return;
+	if (growing && status.code() == -kEFBIG)
+		tell_too_large();
+	user_.pool_refilled(status);
 }
 
 } // namespace ploop

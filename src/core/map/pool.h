@@ -99,6 +99,7 @@ private:
 	void sync();
 	void synced(Status status);
 	void failed(Status status);
+	void tell_too_large();
 	void fill();
 
 	ploop_host *host_;
@@ -114,13 +115,14 @@ private:
 	Atomic<bool> asked_; // the worker was kicked, because little is left
 
 	Step step_ = Step::idle;
-	bool wanted_ = false;	// somebody waits
-	bool ahead_ = true;	// more is made before somebody waits
-	bool demanded_ = false; // something was taken since the pool was opened
-	bool starved_ = false;	// the last step found no space
-	uint64_t at_once_ = 1;	// clusters of the next step
-	uint64_t grow_to_ = 0;	// clusters
-	Run run_;		// being cleaned
+	bool wanted_ = false;	      // somebody waits
+	bool ahead_ = true;	      // more is made before somebody waits
+	bool demanded_ = false;	      // something was taken since the pool was opened
+	bool starved_ = false;	      // the last step found no space
+	bool told_too_large_ = false; // that the file cannot grow
+	uint64_t at_once_ = 1;	      // clusters of the next step
+	uint64_t grow_to_ = 0;	      // clusters
+	Run run_;		      // being cleaned
 	Operation operation_;
 };
 

@@ -31,8 +31,10 @@ public:
 	// taken. Whatever is not taken later counts as dirty: it may hold anything.
 	void reset(uint64_t file_clusters, uint32_t reserved)
 	{
-		used_.clear_all();
-		clean_.clear_all();
+		if (std::exchange(loaded_, true)) {
+			used_.clear_all();
+			clean_.clear_all();
+		}
 		end_ = min_of(file_clusters, used_.length());
 		reserved_ = reserved;
 		used_.set_range(0, reserved);
@@ -219,6 +221,7 @@ private:
 	uint64_t clean_from_ = 0; // no clean cluster is below
 	uint64_t dirty_from_ = 0; // no other free one is below, but for those avoided
 	bool avoided_ = false;
+	bool loaded_ = false; // what was just allocated is clear already
 	uint32_t reserved_ = 0;
 };
 

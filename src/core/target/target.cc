@@ -50,6 +50,7 @@ Status Target::construct(const ploop_table &table, unsigned int argc, char **arg
 {
 	TableLine line;
 	DeltaName name;
+	bool has_bitmap = false;
 	Delta &top = stack_.top();
 
 	PLOOP_TRY(parse_table_line(argc, argv, line, error));
@@ -73,6 +74,8 @@ Status Target::construct(const ploop_table &table, unsigned int argc, char **arg
 		PLOOP_TRY(top.check_earlier_writes(name, registry::held_by_predecessor(claim_),
 						   error));
 	PLOOP_TRY(top.read_header(stack_.geometry(), stack_.sectors(), error));
+	if (!policy_.read_only)
+		PLOOP_TRY(top.check_extension(has_bitmap, error));
 	if (const Status status = create_parts(); !status.ok())
 		return explain_parts(status, error);
 	// While another instance runs on the file, its BAT is not settled: the
@@ -125,10 +128,9 @@ void Target::limits(ploop_limits &limits) const
 	limits.cluster_sectors = stack_.geometry().cluster_sectors();
 	limits.dio_align_bytes = stack_.top().facts().dio_align_bytes;
 	limits.no_blkcg = policy_.no_blkcg;
-	limits.first_cluster_sector =
-		(stack_.geometry().cluster_sectors() -
-		 stack_.geometry().sector_in_cluster(stack_.skip_sectors())) %
-		stack_.geometry().cluster_sectors();
+	limits.first_cluster_sector = (stack_.geometry().cluster_sectors() -
+				       stack_.geometry().sector_in_cluster(stack_.skip_sectors())) %
+				      stack_.geometry().cluster_sectors();
 }
 
 // ---- Resume ----------------------------------------------------------------
@@ -198,6 +200,12 @@ Status Target::start(Text &error)
 		      << " since the table was loaded: load it again";
 		return Status::error(kEAGAIN);
 	}
+	bool has_bitmap = false;
+	if (!policy_.read_only)
+		PLOOP_TRY(stack_.top().check_extension(has_bitmap, error));
+	if (has_bitmap)
+		ph_log(host_, PLOOP_LOG_WARNING,
+		       "the image's dirty bitmap does not see what is written now: it is stale");
 	PLOOP_TRY(stack_.top().read_map(map_, space_, error));
 	return policy_.read_only ? Status() : mark_in_use(error);
 }
