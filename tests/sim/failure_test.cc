@@ -388,6 +388,7 @@ TEST(Invariant4, AfterAFailedCommitEveryWriteAndFlushFails)
 	Rig rig;
 	rig.start();
 	rig.write(0, 8);
+	rig.world.advance_ms(100); // no other sync is under way
 	rig.world.fail_nth({.calls = call_of(PLOOP_OP_SYNC)});
 	EXPECT_EQ(rig.device.flush(), -EIO);
 	EXPECT_EQ(rig.device.flush(), -EIO);
@@ -766,6 +767,7 @@ TEST(Errors, AFailedDeviceIsToldByTheNextResume)
 		rig.start();
 		rig.io.write(0, 64);
 		rig.io.wait_all();
+		rig.world.advance_ms(100); // no other sync is under way
 		rig.world.fail_nth({.calls = call_of(PLOOP_OP_SYNC)});
 		EXPECT_EQ(rig.device.flush(), -EIO);
 		EXPECT_TRUE(rig.has_word("mode=failed"));

@@ -20,8 +20,8 @@ Status check_feature(const FeatureHeader &feature, Text &error)
 		return {};
 	error << "format extension has the feature ";
 	put_hex(error, feature.magic);
-	error << ", which is not known and must not be ignored: use a read-only table, or the program "
-		 "that made it";
+	error << ", which is not known and must not be ignored: use a read-only table, or the "
+		 "program that made it";
 	return Status::error(kEOPNOTSUPP);
 }
 

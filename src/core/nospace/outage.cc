@@ -256,8 +256,9 @@ void Outage::probe_failed()
 			     : min_of(delay_ms_ * 2,
 				      max_of(kRetryLongestMs, policy_.retry_ms.load_relaxed()));
 	wait_for_timer();
-	// Who has read the last event and freed too little learns of it.
-	if (!alarm_.enospc_pending())
+	// Who has read the last event and freed too little learns of it, and so does who
+	// watches for events only.
+	if (progress || !alarm_.enospc_pending())
 		alarm_.raise_enospc();
 }
 
