@@ -71,7 +71,7 @@ $(checks:%=check-%): check-%:
 	@scripts/check $*
 
 ## make demo: a file system lives through an outage of space, in a virtual machine
-## make bench: the figures of docs/architecture.rst, in a virtual machine that counts instructions
+## make bench [BASE=<commit>]: this beside a raw file, loop, dm-thin, qemu-nbd, or that commit
 .PHONY: demo bench
 demo bench:
 	@scripts/$@
