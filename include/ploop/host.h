@@ -62,6 +62,7 @@ enum ploop_timer {
 	PLOOP_TIMER_COMMIT, /* the next commit in the background */
 	PLOOP_TIMER_EXPIRE, /* the oldest waiting request has waited long enough */
 	PLOOP_TIMER_SPACE,  /* the next look at the host's free space */
+	PLOOP_TIMER_FREE,   /* the next portion of free space that the host gets back */
 	PLOOP_TIMERS
 };
 

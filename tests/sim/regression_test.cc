@@ -158,6 +158,7 @@ TEST(Regression, ATableSwapDoesNotForgetAMapThatCouldNotBeWritten)
 		Rig rig;
 		rig.start();
 		rig.write(0, 64);
+		rig.world.advance_ms(100); // no other sync is under way
 		rig.world.fail_nth({.calls = call_of(PLOOP_OP_SYNC)});
 		if (known) {
 			EXPECT_EQ(rig.device.flush(), -EIO);
@@ -680,7 +681,8 @@ TEST(Regression, WhoWaitsForTheQuarantineIsTriedWhenTold)
 		rig.world.delay_ms[call_of(PLOOP_OP_SYNC)] = 1;
 		auto slow = rig.io.read(0, 64);
 		rig.world.advance_ms(1);
-		rig.io.discard(64, 64, true);
+		auto discard = rig.io.discard(64, 64, true);
+		rig.world.run_until([&] { return discard->done; });
 		auto waits = rig.io.write(64 * 9, 64);
 		rig.world.advance_ms(1000);
 		EXPECT_FALSE(slow->done || waits->done);
@@ -706,10 +708,12 @@ TEST(Regression, AnotherMessageEndsNobodyWhoWaitsForTheQuarantine)
 		Rig rig;
 		rig.start("error_if_no_space");
 		rig.write(0, 64);
+		rig.world.advance_ms(100); // no other sync is under way
 		rig.fill();
 		rig.world.at_once_chance = 0;
 		rig.world.delay_ms[call_of(PLOOP_OP_SYNC)] = 1000;
-		rig.io.discard(0, 64, true);
+		auto discard = rig.io.discard(0, 64, true);
+		rig.world.run_until([&] { return discard->done; });
 		auto waits = rig.io.write(64 * 9, 64);
 		rig.world.advance_ms(100);
 		EXPECT_EQ(rig.field("parked"), 1u);

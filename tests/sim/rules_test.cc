@@ -162,10 +162,13 @@ TEST(Quarantine, ASuspendDoesNotWaitForAllPunches)
 	EXPECT_EQ(rig.device.suspend(), 0);
 	EXPECT_LT(rig.world.now_ms() - began, 6000u);
 	EXPECT_EQ(rig.report().text(), "");
-	// What is left is used again after the resume.
+	// What is left is given back after the resume, without anybody's asking.
 	rig.world.delay_ms[call_of(PLOOP_OP_PUNCH)] = 0;
+	EXPECT_GT(rig.world.disk.used(), 40 * 32768u);
 	EXPECT_EQ(rig.device.resume(), 0);
 	EXPECT_EQ(rig.field("used"), 30u);
+	rig.world.advance_ms(5000);
+	EXPECT_LE(rig.world.disk.used(), 33 * 32768u);
 	const uint64_t size = rig.file.now().size();
 	for (unsigned i = 0; i < 60; i += 2)
 		rig.io.write(64 * i, 64);
@@ -173,6 +176,23 @@ TEST(Quarantine, ASuspendDoesNotWaitForAllPunches)
 	EXPECT_EQ(rig.field("used"), 60u);
 	rig.stop_in_order();
 	EXPECT_LE(rig.file.now().size(), size + 32768);
+}
+
+// A crash leaves clusters that no entry names, and so does whoever writes over a hole
+// that is being committed.
+TEST(Quarantine, WhatNoEntryNamesIsGivenBackAfterAnAttach)
+{
+	ImageSpec spec;
+	spec.file_clusters = 100;
+	spec.bat = {{0, 1}, {1, 99}};
+	Rig rig(1, spec);
+	for (uint32_t i = 1; i < 100; i++)
+		rig.file.poke(i * 32768ull, std::vector<uint8_t>(32768, 0xAA));
+	rig.start();
+	rig.world.advance_ms(5000);
+	EXPECT_LE(rig.world.disk.used(), 4 * 32768u);
+	rig.stop();
+	EXPECT_EQ(rig.report().text(), "");
 }
 
 // ---- Release ----------------------------------------------------------------------

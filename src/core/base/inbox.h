@@ -22,6 +22,7 @@ enum Signal : uint32_t {
 	kSignalExpire = 128,
 	kSignalSpace = 256,
 	kSignalPolicy = 512,
+	kSignalFree = 2048,
 	kSignalClean = 1024, // new clusters are to be made in another way
 };
 

@@ -32,7 +32,7 @@ bool Pool::take(FileCluster &cluster)
 void Pool::open()
 {
 	at_once_ = 1;
-	wanted_ = demanded_ = starved_ = false;
+	wanted_ = demanded_ = starved_ = reclaiming_ = false;
 	ahead_ = true;
 	closed_.store_relaxed(false);
 }
@@ -71,8 +71,8 @@ bool Pool::needs_more() const
 	if (wanted_)
 		return true;
 	// Ahead of need: half a step is left, and nothing has failed.
-	return ahead_ && demanded_ && !starved_ && user_.pool_may_try() &&
-	       (space_.nr_clean() + ring_.count()) * 2 < at_once_;
+	return reclaiming_ || (ahead_ && demanded_ && !starved_ && user_.pool_may_try() &&
+			       (space_.nr_clean() + ring_.count()) * 2 < at_once_);
 }
 
 void Pool::run()
@@ -93,6 +93,10 @@ void Pool::run()
 
 void Pool::begin_step()
 {
+	if (reclaiming_ && !wanted_) {
+		reclaiming_ = begin_cleaning();
+		return;
+	}
 	demanded_ = true;
 	if (begin_cleaning() || begin_growing())
 		return;
@@ -110,21 +114,58 @@ uint64_t Pool::most_at_once() const
 
 bool Pool::begin_cleaning()
 {
-	const Geometry &geometry = stack_.geometry();
+	Run run;
+
+	if (!take_dirty(run) && (!extend_to_device() || !take_dirty(run)))
+		return false;
+	clean_run(run);
+	return true;
+}
+
+bool Pool::take_dirty(Run &run)
+{
 	// To punch is cheap, to write zeros is not.
 	const bool zeroes =
 		stack_.top().facts().block_device || policy_.fallocate_new.load_relaxed();
-	const uint64_t most = zeroes ? at_once_ : most_at_once();
 
-	if (!space_.take_dirty(static_cast<uint32_t>(most), run_)) {
-		if (!extend_to_device() || !space_.take_dirty(static_cast<uint32_t>(most), run_))
-			return false;
-	}
+	return space_.take_dirty(static_cast<uint32_t>(zeroes ? at_once_ : most_at_once()), run);
+}
+
+void Pool::clean_run(Run run)
+{
+	const Geometry &geometry = stack_.geometry();
+
+	runs_[nr_runs_++] = run;
+	cleaning_ += run.length;
 	step_ = Step::cleaning;
 	operation_.start(policy_.fallocate_new.load_relaxed() ? PLOOP_OP_ZERO : PLOOP_OP_PUNCH,
-			 stack_.top().file(), geometry.offset_of(run_.first),
-			 uint64_t{run_.length} * geometry.cluster_bytes());
-	return true;
+			 stack_.top().file(), geometry.offset_of(run.first),
+			 uint64_t{run.length} * geometry.cluster_bytes());
+}
+
+// Where nobody waits, one sync is for many runs.
+void Pool::cleaned(Status status)
+{
+	Run run;
+
+	if (!status.ok())
+		return failed(status);
+	if (reclaiming_ && !wanted_ && nr_runs_ < kRunsMost && take_dirty(run))
+		return clean_run(run);
+	sync();
+}
+
+void Pool::give_cleaned(bool clean)
+{
+	while (nr_runs_ > 0)
+		space_.give(runs_[--nr_runs_], clean);
+	cleaning_ = 0;
+}
+
+void Pool::reclaim_later()
+{
+	if (!stack_.top().facts().block_device && space_.has_dirty())
+		ph_timer_arm(host_, PLOOP_TIMER_FREE, kReclaimDelayMs);
 }
 
 bool Pool::extend_to_device()
@@ -160,7 +201,7 @@ void Pool::ended(Operation &operation, int64_t result)
 	case Step::cleaning:
 		if (operation.zero_otherwise(result))
 			return;
-		return status.ok() ? sync() : failed(status);
+		return cleaned(status);
 	case Step::reserving:
 		if (!status.ok() && status.code() != -kEOPNOTSUPP)
 			return failed(status);
@@ -188,11 +229,15 @@ void Pool::synced(Status status)
 		return failed(status);
 	step_ = Step::idle;
 	starved_ = told_too_large_ = false;
-	if (run_.length > 0)
-		space_.give(std::exchange(run_, {}), true);
+	if (nr_runs_ > 0)
+		give_cleaned(true);
 	else
 		space_.grow(grow_to_);
-	at_once_ = min_of(at_once_ * 2, most_at_once());
+	// Others have their turn between two batches that nobody waits for.
+	if (std::exchange(reclaiming_, false))
+		reclaim_later();
+	else
+		at_once_ = min_of(at_once_ * 2, most_at_once());
 	run();
 }
 
@@ -216,12 +261,15 @@ void Pool::failed(Status status)
 	const bool growing = step_ == Step::growing || step_ == Step::reserving;
 
 	step_ = Step::idle;
-	if (run_.length > 0) {
-		const Run run = std::exchange(run_, {});
-		space_.give(run, false);
+	if (nr_runs_ > 0) {
+		const Run last = runs_[nr_runs_ - 1];
+		give_cleaned(false);
 		if (!status.no_space() && !was_sync)
-			space_.avoid(run.first);
+			space_.avoid(last.first);
 	}
+	if (std::exchange(reclaiming_, false) && !wanted_)
+		return;
+
 	// There may be room for less.
 	if ((status.no_space() || (growing && status.code() == -kEFBIG)) && at_once_ > 1) {
 		at_once_ /= 2;

@@ -75,21 +75,32 @@ public:
 	// Fills up, and begins a step if there is need for one.
 	void run();
 	bool idle() const { return step_ == Step::idle; }
+	// What is free in the file, and holds somebody's old bytes, is given back to the host
+	// in the background, from soon on: what a suspend or a crash has left.
+	void reclaim_later();
+	// The timer of that has fired.
+	void reclaim() { reclaiming_ = ahead_; }
 	// About so many can be taken without a wait.
 	uint32_t at_hand() const { return ring_.count(); }
 	// Taken from the Space, but by nobody yet.
-	uint64_t held() const { return ring_.count() + run_.length; }
+	uint64_t held() const { return ring_.count() + cleaning_; }
 	// Is the image on a block device that others have made larger? If so, the
 	// space there is known now.
 	bool extend_to_device();
 
 private:
 	static constexpr uint32_t kCells = 256;
+	static constexpr uint32_t kRunsMost = 64; // of one sync
+	static constexpr uint32_t kReclaimDelayMs = 1000;
 	static constexpr uint64_t kStepMaxBytes = 128ull << 20;
 
 	enum class Step : uint8_t { idle, cleaning, reserving, growing, syncing };
 
 	bool needs_more() const;
+	void clean_run(Run run);
+	bool take_dirty(Run &run);
+	void cleaned(Status status);
+	void give_cleaned(bool clean);
 	void begin_step();
 	bool begin_cleaning();
 	bool begin_growing();
@@ -122,7 +133,10 @@ private:
 	bool told_too_large_ = false; // that the file cannot grow
 	uint64_t at_once_ = 1;	      // clusters of the next step
 	uint64_t grow_to_ = 0;	      // clusters
-	Run run_;		      // being cleaned
+	Run runs_[kRunsMost];	      // being cleaned, or clean but for the sync
+	uint32_t nr_runs_ = 0;
+	uint64_t cleaning_ = 0;	  // clusters in them
+	bool reclaiming_ = false; // without anybody's need
 	Operation operation_;
 };
 

@@ -21,6 +21,7 @@ struct DeviceShared {
 	uint32_t users PLOOP_GUARDED_BY(registry_capability) = 0;
 	DeviceShared *next PLOOP_GUARDED_BY(registry_capability) = nullptr;
 	DeviceEvents events;
+	Atomic<bool> map_lost; // once: entries that were acknowledged are not on disk
 };
 
 // One instance's claim on its top file.

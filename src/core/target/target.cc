@@ -161,6 +161,9 @@ Status Target::preresume()
 	publish_counters();
 	ph_start(host_);
 	running_ = true;
+	// Not where entries were lost: their clusters may be all that is left of the data.
+	if (!policy_.read_only && !device_->map_lost.load_relaxed())
+		pool_.reclaim_later();
 	return {};
 }
 
@@ -175,6 +178,7 @@ Status Target::start(Text &error)
 		return Status::error(kEBUSY);
 	}
 	if (claim_.lost) {
+		device_->map_lost.store_relaxed(true);
 		// What the table before this one acknowledged is not there. Who is above
 		// must not take this for the device that it was.
 		modes_.begin(Mode::failed);

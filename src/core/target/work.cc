@@ -15,6 +15,8 @@ void Target::timer(ploop_timer which)
 		return inbox_.signal(kSignalExpire);
 	case PLOOP_TIMER_SPACE:
 		return inbox_.signal(kSignalSpace);
+	case PLOOP_TIMER_FREE:
+		return inbox_.signal(kSignalFree);
 	case PLOOP_TIMERS:
 		return;
 	}
@@ -49,6 +51,8 @@ void Target::handle_signals()
 		quarantine_.epoch_drained();
 	if ((signals & kSignalCommitTimer) != 0)
 		committer_.timer_fired();
+	if ((signals & kSignalFree) != 0)
+		pool_.reclaim();
 	if ((signals & kSignalClean) != 0)
 		pool_.forget_clean();
 	if ((signals & kSignalSuspend) != 0)
