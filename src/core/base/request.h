@@ -53,6 +53,7 @@ struct __attribute__((may_alias)) RequestState {
 	int32_t error;
 	uint8_t stage; // enum Stage
 	uint8_t marks; // enum Mark
+	uint8_t delta; // whose file its I/O is on: a DeltaId, valid while it is in its epoch
 };
 static_assert(sizeof(RequestState) <= sizeof(ploop_rq::core_room));
 static_assert(alignof(RequestState) <= alignof(uint64_t));

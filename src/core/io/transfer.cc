@@ -3,10 +3,15 @@
 
 namespace ploop {
 
+const Delta &Transfers::delta_of(const ploop_rq *rq) const
+{
+	return stack_.delta(DeltaId(state(rq).delta));
+}
+
 // Of what is left of it.
 bool Transfers::is_aligned(const ploop_rq *rq) const
 {
-	const uint32_t align = stack_.top().facts().dio_align_bytes;
+	const uint32_t align = delta_of(rq).facts().dio_align_bytes;
 	const uint64_t offset = state(rq).file_offset + state(rq).done_bytes;
 	const uint32_t left = bytes_of(rq) - state(rq).done_bytes;
 
@@ -20,6 +25,7 @@ void Transfers::start(ploop_rq *rq, MapWord word, Stage stage, bool try_inline)
 	uint32_t flags = 0;
 
 	set_stage(rq, stage);
+	state(rq).delta = word.delta.raw();
 	state(rq).file_offset =
 		geometry.offset_of(word.cluster) +
 		(uint64_t{geometry.sector_in_cluster(stack_.position(rq))} << PLOOP_SECTOR_SHIFT);
@@ -49,7 +55,7 @@ void Transfers::resume(ploop_rq *rq)
 	clear_mark(rq, kMarkDurable);
 	if (!is_aligned(rq))
 		set_mark(rq, kMarkCopied);
-	ph_rq_io(rq, stack_.top().file(), state(rq).file_offset + state(rq).done_bytes,
+	ph_rq_io(rq, delta_of(rq).file(), state(rq).file_offset + state(rq).done_bytes,
 		 state(rq).done_bytes, left, has_mark(rq, kMarkCopied) ? PLOOP_IO_COPIED : 0);
 }
 

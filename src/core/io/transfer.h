@@ -33,6 +33,7 @@ private:
 	bool begins_anew(ploop_rq *rq, int64_t result);
 	void ended(ploop_rq *rq, Status status);
 	bool is_aligned(const ploop_rq *rq) const;
+	const Delta &delta_of(const ploop_rq *rq) const;
 
 	ploop_host *host_;
 	const DeltaStack &stack_;
