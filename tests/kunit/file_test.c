@@ -590,13 +590,9 @@ static void too_large(struct kunit *test)
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, data);
 	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_TRUNCATE, file, most + 4096, 0), (s64)-EFBIG);
 	KUNIT_EXPECT_EQ(test, run(test, PLOOP_OP_RESERVE, file, most, 8192), (s64)-EFBIG);
-	if (fs_of(test)->direct) {
+	if (fs_of(test)->direct)
 		KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance_of(test), PLOOP_OP_WRITE, file,
 						   most + 4096, 4096, data), (s64)-EFBIG);
-		KUNIT_EXPECT_EQ(test, ploop_run_op(test, instance_of(test),
-						   PLOOP_OP_WRITE_BUFFERED, file, most + 4097, 100,
-						   data), (s64)-EFBIG);
-	}
 	KUNIT_EXPECT_EQ(test, ph_file_size(file), 65536ull);
 	ph_free(data);
 	ph_file_close(file);

@@ -49,6 +49,7 @@ struct ploop_file *ploop_file_made(struct kunit *test, struct ploop_double *inst
 	loff_t pos = 0;
 	u8 *chunk;
 	int error = 0;
+	int tries;
 
 	chunk = kunit_kmalloc(test, PAGE_SIZE, GFP_KERNEL);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, chunk);
@@ -65,8 +66,14 @@ struct ploop_file *ploop_file_made(struct kunit *test, struct ploop_double *inst
 	if (!error)
 		error = vfs_fsync(filp, 0);
 	/* Direct I/O must not meet pages of this in the cache; tmpfs has no other place. */
-	if (!error && (filp->f_mode & FMODE_CAN_ODIRECT))
+	for (tries = 0; !error && (filp->f_mode & FMODE_CAN_ODIRECT); tries++) {
 		error = invalidate_inode_pages2(filp->f_mapping);
+		if (error != -EBUSY || tries == 100)
+			break;
+		/* Who has just written it, or reads ahead, holds a page for a moment. */
+		error = 0;
+		msleep(20);
+	}
 	compat_fput(filp);
 	KUNIT_ASSERT_EQ(test, error, 0);
 
