@@ -77,7 +77,8 @@ TEST(RequestQueue, AgainstAListOfTheLibrary)
 TEST(Request, MarksAreApart)
 {
 	const Mark all[] = {kMarkInline,	kMarkCopied,	kMarkProbe,   kMarkRetried,
-			    kMarkFirst,	kMarkReadAgain, kMarkDurable, kMarkSettled};
+			    kMarkFirst,	kMarkReadAgain, kMarkDurable, kMarkSettled,
+			    kMarkUntried};
 	ploop_rq rq = {};
 
 	for (Mark mark : all)

@@ -23,7 +23,7 @@ enum class Stage : uint8_t {
 	over,	    // ended: the host's again
 };
 
-enum Mark : uint8_t {
+enum Mark : uint16_t {
 	kMarkInline = 1,     // the last try was in the submitter's context
 	kMarkCopied = 2,     // the host copies its data from now on
 	kMarkProbe = 4,	     // its outcome tells whether there is space again
@@ -32,6 +32,7 @@ enum Mark : uint8_t {
 	kMarkReadAgain = 32, // a read that was tried again after an error
 	kMarkDurable = 64,   // is durable when its I/O has ended
 	kMarkSettled = 128,  // has waited for what was in quarantine
+	kMarkUntried = 256,  // waits because others do, and was not refused space itself
 };
 
 constexpr uint32_t kNoEpoch = ~0u;
@@ -51,9 +52,9 @@ struct __attribute__((may_alias)) RequestState {
 	uint32_t slot;	// of a place that is being prepared, or none
 	uint32_t place; // a clean cluster that it brings back
 	int32_t error;
-	uint8_t stage; // enum Stage
-	uint8_t marks; // enum Mark
-	uint8_t delta; // whose file its I/O is on: a DeltaId, valid while it is in its epoch
+	uint16_t marks; // enum Mark
+	uint8_t stage;	// enum Stage
+	uint8_t delta;	// whose file its I/O is on: a DeltaId, valid while it is in its epoch
 };
 static_assert(sizeof(RequestState) <= sizeof(ploop_rq::core_room));
 static_assert(alignof(RequestState) <= alignof(uint64_t));
@@ -110,11 +111,11 @@ inline bool has_mark(const ploop_rq *rq, Mark mark)
 }
 inline void set_mark(ploop_rq *rq, Mark mark)
 {
-	state(rq).marks = static_cast<uint8_t>(state(rq).marks | mark);
+	state(rq).marks = static_cast<uint16_t>(state(rq).marks | mark);
 }
 inline void clear_mark(ploop_rq *rq, Mark mark)
 {
-	state(rq).marks = static_cast<uint8_t>(state(rq).marks & ~mark);
+	state(rq).marks = static_cast<uint16_t>(state(rq).marks & ~mark);
 }
 inline uint32_t bytes_of(const ploop_rq *rq)
 {

@@ -46,8 +46,10 @@ void NewPlaces::write_hole(ploop_rq *rq)
 	// Zeros into a hole are there already; FUA asks whether durably so.
 	if (ph_rq_is_zero(rq))
 		return endings_.finish(rq, {});
-	if (parking_.holds_back(rq))
+	if (parking_.holds_back(rq)) {
+		set_mark(rq, kMarkUntried);
 		return parking_.park(rq);
+	}
 	Slot *const slot = find_unused();
 	if (pool_.take(place)) {
 		if (honest)
@@ -257,8 +259,10 @@ void NewPlaces::allocate(ploop_rq *rq, VirtualCluster cluster, PlaceUser &user)
 	MapWord word = MapWord::at(MapState::fresh, stack_.top().id(), FileCluster());
 
 	user_ = &user;
-	if (parking_.holds_back(rq))
+	if (parking_.holds_back(rq)) {
+		set_mark(rq, kMarkUntried);
 		return user.allocated(rq, Status::error(kENOSPC));
+	}
 	if (!pool_.take(word.cluster))
 		return wait_for_place(rq);
 	const FileCluster place = word.cluster;

@@ -87,6 +87,7 @@ void Submitter::write_hole(ploop_rq *rq)
 		return joins ? inbox_.send(rq, Stage::commit) : end_request(rq, 0);
 	}
 	if (parking_.holds_back(rq)) {
+		set_mark(rq, kMarkUntried);
 		// The push before the epoch is left, as always.
 		const uint32_t epoch = std::exchange(state(rq).epoch, kNoEpoch);
 		parking_.park(rq);

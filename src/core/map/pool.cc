@@ -21,7 +21,8 @@ bool Pool::take(FileCluster &cluster)
 	if (closed_.load_relaxed())
 		return false;
 	const bool taken = ring_.take(number);
-	if (ring_.count() < kCells / 2 && !asked_.load_relaxed() && !asked_.exchange_relaxed(true))
+	if (ring_.count() < low_.load_relaxed() && !asked_.load_relaxed() &&
+	    !asked_.exchange_relaxed(true))
 		inbox_.kick();
 	cluster = FileCluster(number);
 	return taken;
@@ -89,6 +90,8 @@ void Pool::run()
 	}
 	if (step_ == Step::idle && needs_more())
 		begin_step();
+	low_.store_relaxed(static_cast<uint32_t>(
+		min_of<uint64_t>(kCells / 2, ceil_div<uint64_t>(at_once_, 2))));
 }
 
 void Pool::begin_step()

@@ -123,7 +123,8 @@ private:
 
 	Ring<HostAtomics, kCells> ring_;
 	Atomic<bool> closed_{true};
-	Atomic<bool> asked_; // the worker was kicked, because little is left
+	Atomic<bool> asked_;   // the worker was kicked, because little is left
+	Atomic<uint32_t> low_; // fewer than so many in the ring are little
 
 	Step step_ = Step::idle;
 	bool wanted_ = false;	      // somebody waits

@@ -83,6 +83,9 @@ void Outage::take_all()
 void Outage::accept(ploop_rq *rq)
 {
 	const Suspending suspending = policy_.suspending();
+	const bool untried = has_mark(rq, kMarkUntried);
+
+	clear_mark(rq, kMarkUntried);
 
 	if (has_mark(rq, kMarkProbe)) {
 		clear_mark(rq, kMarkProbe);
@@ -97,6 +100,9 @@ void Outage::accept(ploop_rq *rq)
 		set_mark(rq, kMarkRetried);
 		return inbox_.again(rq);
 	}
+	// The outage that it waited in has ended meanwhile: it is no reason for another.
+	if (untried && !lasts())
+		return inbox_.again(rq);
 	if (policy_.expired(state(rq).parked_at_ms, ph_now_ms()) ||
 	    (policy_.error_if_no_space.load_relaxed() && !may_settle(rq)))
 		return end_with_enospc(rq);
