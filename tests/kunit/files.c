@@ -68,10 +68,15 @@ struct ploop_file *ploop_file_made(struct kunit *test, struct ploop_double *inst
 	/* Direct I/O must not meet pages of this in the cache; tmpfs has no other place. */
 	for (tries = 0; !error && (filp->f_mode & FMODE_CAN_ODIRECT); tries++) {
 		error = invalidate_inode_pages2(filp->f_mapping);
-		if (error != -EBUSY || tries == 100)
+		if (error != -EBUSY)
 			break;
-		/* Who has just written it, or reads ahead, holds a page for a moment. */
+		/*
+		 * Who has just written it, or reads ahead, holds a page for a moment; and a
+		 * journal that has the data, too, for long: there direct I/O is none.
+		 */
 		error = 0;
+		if (tries == 20)
+			break;
 		msleep(20);
 	}
 	compat_fput(filp);

@@ -22,14 +22,13 @@ enum Signal : uint32_t {
 	kSignalExpire = 128,
 	kSignalSpace = 256,
 	kSignalPolicy = 512,
-	kSignalFree = 2048,
-	kSignalClean = 1024, // new clusters are to be made in another way
+	kSignalFree = 1024,
+	kSignalClean = 2048, // new clusters are to be made in another way
 };
 
 constexpr size_t kCacheLine = 64;
 
-// Two groups of members, each on lines of its own: who hands in must not take the
-// line of what the worker reads.
+// On lines of its own: who hands in must not take the line of what all read.
 class alignas(kCacheLine) Inbox {
 public:
 	explicit Inbox(ploop_host *host) : host_(host) {}
@@ -97,7 +96,7 @@ private:
 	ploop_list operations_ = {};
 	Atomic<uint32_t> signals_;
 	ploop_host *host_;
-	alignas(kCacheLine) RequestQueue ready_;
+	RequestQueue ready_;
 	bool still_ = false;
 };
 

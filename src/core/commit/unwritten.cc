@@ -3,14 +3,27 @@
 
 namespace ploop {
 
-Status Unwritten::write(ploop_host *host, const Delta &top)
+namespace {
+
+Status sync(WaitedOperation &operation, ploop_file *file, bool &lost)
+{
+	const Status status = Status::from(operation.run(PLOOP_OP_SYNC, file, 0, 0));
+
+	lost = !status.ok() && !status.no_space() && !status.passes();
+	return status;
+}
+
+} // namespace
+
+Status Unwritten::write(ploop_host *host, const Delta &top, bool &lost)
 {
 	Buffer page(kBatPageBytes);
 	WaitedOperation operation(host);
 
+	lost = false;
 	if (page.get() == nullptr || !operation.exists())
 		return Status::error(kENOMEM);
-	PLOOP_TRY(Status::from(operation.run(PLOOP_OP_SYNC, top.file(), 0, 0)));
+	PLOOP_TRY(sync(operation, top.file(), lost));
 	for (uint32_t i = dirty_.find(0); i < dirty_.pages(); i = dirty_.find(i + 1)) {
 		// The header is not ours to write: page 0 begins behind it.
 		const uint32_t skip = i == 0 ? kHeaderBytes : 0;
@@ -21,7 +34,7 @@ Status Unwritten::write(ploop_host *host, const Delta &top)
 					      kBatPageBytes - skip,
 					      static_cast<char *>(page.get()) + skip));
 	}
-	return Status::from(operation.run(PLOOP_OP_SYNC, top.file(), 0, 0));
+	return sync(operation, top.file(), lost);
 }
 
 } // namespace ploop

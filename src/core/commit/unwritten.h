@@ -61,8 +61,9 @@ public:
 
 	bool marked() const { return marked_; }
 
-	// Makes the data durable, writes the dirty pages, makes them durable.
-	Status write(ploop_host *host, const Delta &top);
+	// Makes the data durable, writes the dirty pages, makes them durable. @lost: a sync
+	// has told of data that may be gone, once; any other error may pass.
+	Status write(ploop_host *host, const Delta &top, bool &lost);
 
 private:
 	Map map_;

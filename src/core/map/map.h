@@ -121,7 +121,7 @@ public:
 
 	uint32_t pages() const { return static_cast<uint32_t>(words_.length() / kBatPageEntries); }
 
-	// Any context. Acquire: pairs with the release of set() and publish(), so that
+	// Any context. Acquire: pairs with the release of all that changes a word, so that
 	// whoever sees a mapping sees all that was done to the cluster before it.
 	MapWord get(VirtualCluster cluster) const
 	{
@@ -179,10 +179,10 @@ public:
 
 		for (uint32_t i = 0; i < kBatPageEntries; i++) {
 			Atomic<uint64_t> &packed = words_[size_t{page} * kBatPageEntries + i];
-			const MapWord word = MapWord::unpack(packed.load_relaxed());
+			const MapWord word = MapWord::unpack(packed.load_acquire());
 			entries[i] = to_le32(next_entry(word, top));
 			if (word.state == MapState::fresh || word.state == MapState::syncing)
-				packed.store_relaxed(word.with(MapState::in_round).pack());
+				packed.store_release(word.with(MapState::in_round).pack());
 			left = left || word.state == MapState::unsynced;
 		}
 		return left;
@@ -221,10 +221,10 @@ private:
 
 		for (uint32_t i = 0; i < kBatPageEntries; i++) {
 			Atomic<uint64_t> &packed = words_[size_t{page} * kBatPageEntries + i];
-			const MapWord word = MapWord::unpack(packed.load_relaxed());
+			const MapWord word = MapWord::unpack(packed.load_acquire());
 			if (word.state != from)
 				continue;
-			packed.store_relaxed(word.with(to).pack());
+			packed.store_release(word.with(to).pack());
 			changed++;
 		}
 		return changed;

@@ -116,6 +116,7 @@ Stop::State Stop::from_freeing()
 Stop::State Stop::fail(Status status)
 {
 	status_ = status;
+	quarantine_.stop_freeing();
 	return State::settle;
 }
 

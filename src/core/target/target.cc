@@ -235,13 +235,19 @@ Status Target::hear_of_earlier_writes(Text &error)
 // is on disk. If that fails, it is kept, and the next resume tries again.
 Status Target::write_unwritten(Text &error)
 {
-	Status status = claim_.unwritten.write(host_, stack_.top());
+	bool lost = false;
+	Status status = claim_.unwritten.write(host_, stack_.top(), lost);
 
 	// The first time it may be told of what the instance before this one met.
 	if (status.no_space())
-		status = claim_.unwritten.write(host_, stack_.top());
+		status = claim_.unwritten.write(host_, stack_.top(), lost);
 	if (status.no_space() || status.code() == -kENOMEM) {
 		error << "no space or memory to write the map; free some and resume again";
+		return status;
+	}
+	if (!status.ok() && !lost) {
+		error << "the map cannot be written now; see the file system below, and resume "
+			 "again";
 		return status;
 	}
 	if (!status.ok()) {
@@ -329,8 +335,8 @@ void Target::postsuspend()
 		return registry::release(claim_);
 	claim_.unwritten.keep(map_, dirty_, stop_.marked());
 	ph_log(host_, PLOOP_LOG_ERROR,
-	       "suspended with unwritten changes of the image: free space and resume; to remove "
-	       "the device now loses them");
+	       "suspended with unwritten changes of the image: free space, or mend what is "
+	       "below, and resume; to remove the device now loses them");
 }
 
 } // namespace ploop
