@@ -15,6 +15,10 @@
 
 #include <relacy/relacy.hpp>
 
+// Words of the language, which relacy takes for the allocations of a test.
+#undef new
+#undef delete
+
 namespace model {
 
 enum class Weakening {
@@ -30,6 +34,21 @@ enum class Weakening {
 	ack_not_max,
 	ack_latest,
 	ack_unfit,
+	put_acquire_relaxed,
+	put_release_relaxed,
+	take_acquire_relaxed,
+	take_release_relaxed,
+	no_fence_in_mark,
+	no_fence_in_round,
+	acq_rel_fence_in_mark,
+	acq_rel_fence_in_round,
+	seen_mark_relaxed,
+	count_relaxed,
+	lower_relaxed,
+	count_after_mark,
+	mark_after_submit,
+	no_second_mark,
+	lower_before_words,
 };
 
 inline constexpr const char *kWeakenings[] = {
@@ -45,6 +64,21 @@ inline constexpr const char *kWeakenings[] = {
 	"ack_not_max",
 	"ack_latest",
 	"ack_unfit",
+	"put_acquire_relaxed",
+	"put_release_relaxed",
+	"take_acquire_relaxed",
+	"take_release_relaxed",
+	"no_fence_in_mark",
+	"no_fence_in_round",
+	"acq_rel_fence_in_mark",
+	"acq_rel_fence_in_round",
+	"seen_mark_relaxed",
+	"count_relaxed",
+	"lower_relaxed",
+	"count_after_mark",
+	"mark_after_submit",
+	"no_second_mark",
+	"lower_before_words",
 };
 
 inline Weakening weakened = Weakening::none;
@@ -56,6 +90,9 @@ inline rl::memory_order order_unless(Weakening which, rl::memory_order order)
 
 constexpr unsigned kThreadsMax = 4;
 
+// What a thread is about, where the same order is used by both sides: the test says so.
+enum class Side : uint8_t { none, putter, taker, marker, round, flusher };
+
 // What really happened, for the checks: seen by all threads at once, as the
 // checked code's own words are not.
 struct Truth {
@@ -63,9 +100,44 @@ struct Truth {
 	uint64_t last_add[kThreadsMax] = {};	  // what the thread's last addition gave
 	uint64_t last_acquired[kThreadsMax] = {}; // what the thread's last acquire load gave
 	bool pushed_last[kThreadsMax] = {};	  // its last change was a push, not a store
+	Side side[kThreadsMax] = {};
 };
 
 inline Truth truth;
+
+inline Side &my_side()
+{
+	return truth.side[rl::thread_index()];
+}
+
+inline Weakening weakening_of_acquire()
+{
+	switch (my_side()) {
+	case Side::putter:
+		return Weakening::put_acquire_relaxed;
+	case Side::taker:
+		return Weakening::take_acquire_relaxed;
+	case Side::marker:
+		return Weakening::seen_mark_relaxed;
+	case Side::flusher:
+		return Weakening::count_relaxed;
+	case Side::none:
+	case Side::round:
+		break;
+	}
+	return Weakening::raised_relaxed;
+}
+
+inline Weakening weakening_of_add()
+{
+	return my_side() == Side::round ? Weakening::lower_relaxed : Weakening::raise_relaxed;
+}
+
+inline Weakening weakening_of_release()
+{
+	return my_side() == Side::putter ? Weakening::put_release_relaxed
+					 : Weakening::take_release_relaxed;
+}
 
 template <class Number>
 class Word {
@@ -78,7 +150,7 @@ public:
 	Number load_acquire() const
 	{
 		const Number number =
-			word_($).load(order_unless(Weakening::raised_relaxed, rl::mo_acquire));
+			word_($).load(order_unless(weakening_of_acquire(), rl::mo_acquire));
 
 		truth.last_acquired[rl::thread_index()] = uint64_t{number};
 		return number;
@@ -90,14 +162,34 @@ public:
 		word_($).store(number, rl::mo_relaxed);
 	}
 
+	void store_release(Number number)
+	{
+		word_($).store(number, order_unless(weakening_of_release(), rl::mo_release));
+	}
+
+	Number exchange_relaxed(Number number)
+	{
+		return word_($).exchange(number, rl::mo_relaxed);
+	}
+
+	Number add_relaxed(Number by) { return word_($).fetch_add(by, rl::mo_relaxed); }
+	Number or_full(Number bits) { return word_($).fetch_or(bits, rl::mo_seq_cst); }
+	Number and_full(Number bits) { return word_($).fetch_and(bits, rl::mo_seq_cst); }
+
 	Number add_release(Number by)
 	{
 		const Number before = word_($).fetch_add(
-			by, order_unless(Weakening::raise_relaxed, rl::mo_release));
+			by, order_unless(weakening_of_add(), rl::mo_release));
 
 		truth.added++;
 		truth.last_add[rl::thread_index()] = uint64_t{before} + by;
 		return before;
+	}
+
+	bool compare_exchange_release(Number &expected, Number number)
+	{
+		return word_($).compare_exchange_strong(expected, number, rl::mo_acq_rel,
+							rl::mo_acquire);
 	}
 
 	bool compare_exchange_relaxed(Number &expected, Number number)
@@ -162,18 +254,36 @@ struct Atomics {
 	using Word = model::Word<Number>;
 	using List = model::List;
 
-	// Both fences are this one; what came before it tells which one it is.
+	// All fences are this one; the side, or what came before it, tells which one it is.
 	static void full_fence()
 	{
-		const bool in_park = truth.pushed_last[rl::thread_index()];
+		switch (my_side()) {
+		case Side::marker:
+			return fence_unless(Weakening::no_fence_in_mark,
+					    Weakening::acq_rel_fence_in_mark);
+		case Side::round:
+			return fence_unless(Weakening::no_fence_in_round,
+					    Weakening::acq_rel_fence_in_round);
+		case Side::none:
+		case Side::putter:
+		case Side::taker:
+		case Side::flusher:
+			break;
+		}
+		if (truth.pushed_last[rl::thread_index()])
+			fence_unless(Weakening::no_fence_in_park,
+				     Weakening::acq_rel_fence_in_park);
+		else
+			fence_unless(Weakening::no_fence_in_attentive,
+				     Weakening::acq_rel_fence_in_attentive);
+	}
 
-		if (weakened ==
-		    (in_park ? Weakening::no_fence_in_park : Weakening::no_fence_in_attentive))
+private:
+	static void fence_unless(Weakening none, Weakening weak)
+	{
+		if (weakened == none)
 			return;
-		if (weakened == (in_park ? Weakening::acq_rel_fence_in_park
-					 : Weakening::acq_rel_fence_in_attentive))
-			return rl::atomic_thread_fence(rl::mo_acq_rel, $);
-		rl::atomic_thread_fence(rl::mo_seq_cst, $);
+		rl::atomic_thread_fence(weakened == weak ? rl::mo_acq_rel : rl::mo_seq_cst, $);
 	}
 };
 

@@ -25,11 +25,12 @@
 
 namespace ploop {
 
-class DirtyPages {
+template <class Atomics, template <class Word> class Array>
+class DirtyPagesOver {
 public:
-	explicit DirtyPages(ploop_host *host) : host_(host) {}
-	DirtyPages(const DirtyPages &) = delete;
-	DirtyPages &operator=(const DirtyPages &) = delete;
+	explicit DirtyPagesOver(ploop_host *host) : host_(host) {}
+	DirtyPagesOver(const DirtyPagesOver &) = delete;
+	DirtyPagesOver &operator=(const DirtyPagesOver &) = delete;
 
 	// Once. Process context.
 	Status allocate(uint32_t pages)
@@ -46,8 +47,10 @@ public:
 	{
 		const uint32_t page = bat_page_of(cluster);
 
-		HostAtomics::full_fence(); // pairs with the one in take()
-		if (test(page))
+		Atomics::full_fence(); // pairs with the one in take()
+		// Acquire: pairs with the mark of another, which has raised the count before. Who
+		// hears from us that the data is written must find it raised.
+		if ((words_[page / 64].load_acquire() & bit(page)) != 0)
 			return;
 		mark_page(page);
 		arm_timer(kCommitDelayMs);
@@ -98,7 +101,7 @@ public:
 	void take(uint32_t page)
 	{
 		words_[page / 64].and_full(~bit(page));
-		HostAtomics::full_fence(); // pairs with the one in mark()
+		Atomics::full_fence(); // pairs with the one in mark()
 	}
 	// The page has to be written (again) by a later round.
 	void mark_page(uint32_t page)
@@ -123,7 +126,7 @@ public:
 			words_[i].store_relaxed(0);
 		count_.store_relaxed(0);
 	}
-	void swap(DirtyPages &other)
+	void swap(DirtyPagesOver &other)
 	{
 		const uint32_t count = count_.load_relaxed();
 
@@ -136,11 +139,16 @@ public:
 private:
 	static uint64_t bit(uint32_t page) { return uint64_t{1} << page % 64; }
 
+	template <class Number>
+	using Word = typename Atomics::template Word<Number>;
+
 	ploop_host *host_;
-	ChunkedArray<Atomic<uint64_t>> words_;
+	Array<Word<uint64_t>> words_;
 	uint32_t pages_ = 0;
-	Atomic<uint32_t> count_;
-	Atomic<bool> timer_armed_;
+	Word<uint32_t> count_;
+	Word<bool> timer_armed_;
 };
+
+using DirtyPages = DirtyPagesOver<HostAtomics, ChunkedArray>;
 
 } // namespace ploop
