@@ -16,7 +16,8 @@
 //
 // The count is of pages that are not durable yet, those of the round under way
 // included, and once more if they were marked again since: it is raised before the
-// mark is visible, and lowered only when a round has succeeded. So whoever finds it 0 knows that all that was told is durable.
+// mark is visible, and lowered only when a round has succeeded. So whoever finds it 0
+// knows that all that was told is durable.
 #pragma once
 
 #include "base/atomics.h"
