@@ -107,14 +107,14 @@ Status Delta::read_header(Geometry geometry, uint64_t sectors, Text &error)
 // unused all the same.
 Status Delta::check_extension(bool &has_bitmap, Text &error)
 {
-	Buffer buffer(sizeof(FeatureHeader));
-	WaitedOperation read(host_);
 	const uint64_t begin = header_.extension_sectors() << PLOOP_SECTOR_SHIFT;
 	const uint64_t size = uint64_t{file_clusters_} * geometry_.cluster_bytes();
 
 	has_bitmap = false;
 	if (header_.extension_sectors() == 0 || header_.extension_sectors() > size >> 9)
 		return {};
+	Buffer buffer(sizeof(FeatureHeader));
+	WaitedOperation read(host_);
 	if (buffer.get() == nullptr || !read.exists()) {
 		error << "no memory to read the format extension";
 		return Status::error(kENOMEM);
