@@ -9,6 +9,8 @@
 #include <ucontext.h>
 #include <utility>
 
+#include "sim/beside.h"
+
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define SIM_ASAN 1
@@ -1608,6 +1610,8 @@ bool ph_rq_is_zero(ploop_rq *rq)
 	sim::Request &request = static_cast<sim::Request &>(*rq);
 	World::current().need_process("ph_rq_is_zero");
 	expect(request.ends == 0 && rq->op == PLOOP_RQ_WRITE, "asked for no write's data");
+	if (const auto run = std::exchange(sim::beside, nullptr))
+		run(rq->sector);
 	return std::all_of(request.buffer.begin(), request.buffer.end(),
 			   [](uint8_t byte) { return byte == 0; });
 }

@@ -176,7 +176,7 @@ TEST(Outage, ASuspendWithoutFlushHandsBack)
 
 // More than one round takes in, and one more that parks while the rest is waiting for
 // the next round: its kick is the one that this round is run for.
-TEST(Outage, DISABLED_NobodyIsForgottenBehindARoundsRest)
+TEST(Outage, NobodyIsForgottenBehindARoundsRest)
 {
 	OutageBench bench;
 

@@ -38,9 +38,17 @@ public:
 	// is told once, and must reach all. Process context.
 	void sync_ended(Status status)
 	{
-		if (!status.ok() && !status.no_space() && !status.passes())
+		if (status.ok())
+			return;
+		sync_error_.store_relaxed(status.code());
+		nr_sync_errors_.add_release(1); // pairs with the acquire in nr_sync_errors()
+		if (!status.no_space() && !status.passes())
 			fail(status);
 	}
+	// How many have ended with an error, and the last of those. Whoever was told
+	// nothing by a sync of its own asks whether another was told meanwhile.
+	uint64_t nr_sync_errors() const { return nr_sync_errors_.load_acquire(); }
+	Status sync_error() const { return Status::from(sync_error_.load_relaxed()); }
 	// The map could not be written: from now on nothing is promised any more. Process
 	// context.
 	void fail(Status status);
@@ -67,6 +75,8 @@ private:
 	Inbox &inbox_;
 	Atomic<uint8_t> mode_;
 	Atomic<int> last_error_;
+	Atomic<int> sync_error_;
+	Atomic<uint64_t> nr_sync_errors_;
 };
 
 } // namespace ploop

@@ -84,6 +84,7 @@ void Committer::begin()
 	sweep_ = 0;
 	nr_in_round_ = 0;
 	gate_since_ = gate_.nr_shut();
+	sync_errors_since_ = modes_.nr_sync_errors();
 	round_.splice(next_);
 	// What was unmapped until here is in none of the copies of this round.
 	quarantine_.commit_begins();
@@ -115,9 +116,12 @@ void Committer::start_sync(Phase phase)
 
 void Committer::on_sync(Operation &, int64_t result)
 {
-	const Status status = Status::from(result);
+	Status status = Status::from(result);
 
 	modes_.sync_ended(status);
+	// An error is told once: a page of this round may be what another sync was told of.
+	if (status.ok() && modes_.nr_sync_errors() != sync_errors_since_)
+		status = modes_.sync_error();
 	if (!status.ok())
 		return fail(status);
 	if (phase_ == Phase::map_sync)

@@ -139,8 +139,9 @@ private:
 	uint32_t nr_in_round_ = 0;
 	uint32_t sweep_ = 0;	  // the next page to look at
 	uint64_t gate_since_ = 0; // Gate::nr_shut() when the round began
-	RequestQueue next_;	  // flushes for the next round
-	RequestQueue round_;	  // those of this one
+	uint64_t sync_errors_since_ = 0;
+	RequestQueue next_;  // flushes for the next round
+	RequestQueue round_; // those of this one
 	Operation sync_;
 	Operation pages_[kBatch];
 	char *copies_ = nullptr; // kBatch pages

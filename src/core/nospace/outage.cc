@@ -38,9 +38,12 @@ void Outage::space_proved()
 
 void Outage::collect()
 {
-	if (arriving_ == nullptr)
+	// What was left over comes first; who has parked meanwhile is looked at after that.
+	const bool left = arriving_ != nullptr;
+
+	if (!left)
 		take_lot(lot_.take());
-	if (take_in())
+	if (take_in() || left)
 		inbox_.kick();
 	act();
 }
