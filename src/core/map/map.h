@@ -146,8 +146,8 @@ public:
 		words_[bat_slot_of(cluster)].store_release(word.pack());
 	}
 
-	// While nobody else is there: all are holes. What was just allocated is that already.
-	// Gives way in between.
+	// While nobody else is there: all are holes. Called before any word is set: then
+	// what was just allocated is clear already. Gives way in between.
 	void clear_all()
 	{
 		if (!std::exchange(used_, true))
