@@ -97,8 +97,10 @@ TEST(Commit, APageThatCannotBeWrittenIsTriedAgain)
 		EXPECT_EQ(rig.device.write(0, Model::pattern(99, 0, 1)), error);
 		EXPECT_TRUE(rig.device.host().logged("the map cannot be written now"));
 		EXPECT_TRUE(rig.has_word("mode=rw"));
+		EXPECT_TRUE(rig.has_word("map_error=" + std::to_string(error)));
 		rig.world.clear_faults();
 		rig.world.advance_ms(6000);
+		EXPECT_EQ(rig.device.status().find("map_error"), std::string::npos);
 		EXPECT_TRUE(rig.device.host().logged("the map is written again"));
 		EXPECT_EQ(rig.device.flush(), 0);
 		EXPECT_EQ(rig.write(64, 8)->error, 0);

@@ -286,9 +286,22 @@ test_failed()
 	dm_suspend low --noflush --nolockfs
 	dm_load low "0 $size error"
 	dm_resume low
-	broken=p
+	# A page of the map that cannot be written is not the end.
 	if sync /dev/mapper/p 2>/dev/null; then die 'the map could be written'; fi
-	tells WATCHING FAILED
+	tells WATCHING MAP_ERROR
+	[[ $(field p map_error) == -5 ]] || die "the status: $(dmsetup status p)"
+	dm_suspend low --noflush --nolockfs
+	dm_load low "0 $size linear /dev/vdb 0"
+	dm_resume low
+	tells WATCHING MAP_ERROR MAP_BACK
+	[[ -z $(field p map_error) ]] || die "the status: $(dmsetup status p)"
+	# A sync's error is.
+	dm_suspend low --noflush --nolockfs
+	dm_load low "0 $size flakey /dev/vdb 0 0 60 1 error_writes"
+	dm_resume low
+	broken=p
+	if sync /dev/mapper/p 2>/dev/null; then die 'the device below could be flushed'; fi
+	tells WATCHING MAP_ERROR MAP_BACK FAILED
 }
 
 # Installed as its head says, what the unit runs is there and has the options that it names.

@@ -51,8 +51,33 @@ void Modes::tell(Mode mode)
 	case Mode::ro:
 		break;
 	}
-	ph_log(host_, mode == Mode::failed ? PLOOP_LOG_ERROR : PLOOP_LOG_WARNING, line);
+	tell(mode == Mode::failed ? PLOOP_LOG_ERROR : PLOOP_LOG_WARNING, line);
+}
+
+void Modes::tell(ploop_log level, const char *line)
+{
+	ph_log(host_, level, line);
 	ph_event(host_);
+}
+
+void Modes::page_failed(Status status)
+{
+	char line[160];
+	Text text(line, sizeof(line));
+
+	if (map_error_.exchange_relaxed(status.code()) != 0)
+		return;
+	text << "the map cannot be written now, error " << status.code()
+	     << ": writes and flushes fail until it can be; see the file system below";
+	tell(PLOOP_LOG_ERROR, line);
+}
+
+void Modes::pages_written()
+{
+	if (map_error_.load_relaxed() == 0)
+		return;
+	map_error_.store_relaxed(0);
+	tell(PLOOP_LOG_INFO, "the map is written again: writes and flushes go on");
 }
 
 void Modes::fail(Status status)

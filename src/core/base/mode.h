@@ -33,6 +33,8 @@ public:
 	bool failed() const { return mode() == Mode::failed; }
 	// Of whatever made it failed, else 0.
 	int last_error() const { return last_error_.load_relaxed(); }
+	// For what a page of the map cannot be written now, and is tried again; else 0.
+	int map_error() const { return map_error_.load_relaxed(); }
 
 	// Every sync, whoever's it was, reports here before its caller is answered: an error
 	// is told once, and must reach all. Process context.
@@ -58,7 +60,15 @@ public:
 	// Changes the mode, and tells: a line in the log, and the device's event.
 	void set(Mode mode);
 	// Begins anew, with the table or its resume: no word of it.
-	void begin(Mode mode) { mode_.store_release(static_cast<uint8_t>(mode)); }
+	void begin(Mode mode)
+	{
+		map_error_.store_relaxed(0);
+		mode_.store_release(static_cast<uint8_t>(mode));
+	}
+	// A page of the map could not be written, with that error, or all were again. Tells
+	// when the first is not, and when all are.
+	void page_failed(Status status);
+	void pages_written();
 	// Without a word: that nobody waits any more does not say that there is space.
 	void forget_nospace()
 	{
@@ -69,12 +79,14 @@ public:
 
 private:
 	void tell(Mode mode);
+	void tell(ploop_log level, const char *line);
 
 	ploop_host *host_;
 	Gate &gate_;
 	Inbox &inbox_;
 	Atomic<uint8_t> mode_;
 	Atomic<int> last_error_;
+	Atomic<int> map_error_;
 	Atomic<int> sync_error_;
 	Atomic<uint64_t> nr_sync_errors_;
 };

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "commit/committer.h"
 
-#include "base/text.h"
-
 namespace ploop {
 
 namespace {
@@ -31,7 +29,7 @@ Status Committer::create(uint32_t pages)
 void Committer::restart()
 {
 	phase_ = Phase::idle;
-	wanted_ = stopping_ = told_ = false;
+	wanted_ = stopping_ = false;
 	retry_ms_ = kRetryFirstMs;
 	dirty_.timer_over();
 }
@@ -213,8 +211,7 @@ void Committer::succeed()
 	}
 	dirty_.lower(std::exchange(nr_in_round_, 0));
 	gate_.open(gate_since_);
-	if (std::exchange(told_, false))
-		tell(PLOOP_LOG_INFO, "the map is written again: writes and flushes go on");
+	modes_.pages_written();
 	watcher_.commit_proves_space();
 	quarantine_.commit_succeeded();
 	// What was unmapped during the round may be of a page that it wrote afterwards.
@@ -273,26 +270,14 @@ void Committer::try_later(Status status, bool shut)
 		gate_.shut(status);
 		end_waiting(next_, status.code());
 	}
-	if (shut && !std::exchange(told_, true)) {
-		char line[160];
-		Text text(line, sizeof(line));
-
-		text << "the map cannot be written now, error " << status.code()
-		     << ": writes and flushes fail until it can be; see the file system below";
-		tell(PLOOP_LOG_ERROR, line);
-	}
+	if (shut)
+		modes_.page_failed(status);
 	if (!stopping_) {
 		phase_ = Phase::failing;
 		dirty_.hasten_timer(retry_ms_);
 		retry_ms_ = min_of(retry_ms_ * 2, kRetryLongestMs);
 	}
 	watcher_.commit_ended(status);
-}
-
-void Committer::tell(ploop_log level, const char *line)
-{
-	ph_log(host_, level, line);
-	ph_event(host_);
 }
 
 void Committer::retry()

@@ -116,7 +116,6 @@ private:
 	void fail(Status status);
 	void put_pages_back();
 	void try_later(Status status, bool shut);
-	void tell(ploop_log level, const char *line);
 	void end_waiting(RequestQueue &queue, int error);
 	void on_page(Operation &operation, int64_t result);
 	void on_sync(Operation &operation, int64_t result);
@@ -150,7 +149,6 @@ private:
 	uint32_t batch_running_ = 0;
 	uint32_t batch_tries_ = 0;
 	uint32_t retry_ms_ = kRetryFirstMs;
-	bool told_ = false; // that pages cannot be written
 	Status batch_status_;
 	Status last_status_;
 };

@@ -40,6 +40,8 @@ void Target::status(ploop_status kind, Text &text) const
 	     << " policy=" << (policy_.error_if_no_space.load_relaxed() ? "error" : "queue")
 	     << " enospc_errors=" << outage_.nr_ended() << " last_error=" << modes_.last_error()
 	     << " dirty_bat_pages=" << dirty_.count();
+	if (modes_.map_error() != 0)
+		text << " map_error=" << modes_.map_error();
 	if (claim_.unwritten.present())
 		text << " dirty-suspended";
 	if (low_space_.mark_mib() != 0) {
