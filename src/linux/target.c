@@ -8,6 +8,7 @@
  * to may be our own, suspended.
  */
 #include <linux/bio.h>
+#include <linux/cgroup.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/sizes.h>
@@ -181,6 +182,28 @@ static u8 ploop_rq_flags(const struct bio *bio)
 	return flags;
 }
 
+/*
+ * What workers do for a request is on the account of its submitter. The clone that
+ * device-mapper gives us is on nobody's, so it is put on that of who runs here; of the
+ * original, which may be on another's (data that is written back), a target sees nothing.
+ * For the root group there is nothing to do, and nothing is done.
+ */
+static void ploop_charge(const struct ploop_host *host, struct bio *bio)
+{
+#ifdef CONFIG_BLK_CGROUP
+	bool root;
+
+	if (host->limits.no_blkcg)
+		return;
+	rcu_read_lock();
+	root = !task_css(current, io_cgrp_id)->parent;
+	rcu_read_unlock();
+	/* A thread of the kernel may work for a group that it is not in. */
+	if (!root || (current->flags & PF_KTHREAD))
+		bio_associate_blkg(bio);
+#endif
+}
+
 static int ploop_map(struct dm_target *ti, struct bio *bio)
 {
 	struct ploop_host *host = ti->private;
@@ -231,6 +254,7 @@ static int ploop_map(struct dm_target *ti, struct bio *bio)
 		.flags = ploop_rq_flags(bio),
 	};
 	pb->blocking = PLOOP_BLOCKING_MAYBE;
+	ploop_charge(host, bio);
 	pc_map(host->core, &pb->rq);
 	/* The bio may have ended: nothing of it may be touched any more. */
 	return DM_MAPIO_SUBMITTED;

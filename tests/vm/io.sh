@@ -136,6 +136,40 @@ test_write_zeroes()
 	judge "$H/i" "$H/raw"
 }
 
+# written_for GROUP: bytes that reached the host's disk on the account of that cgroup
+written_for()
+{
+	local disk
+	disk=$(</sys/block/vdc/dev)
+	awk -v disk="$disk" -F '[ =]' '$1 == disk { bytes = $5 } END { print 0 + bytes }' \
+		"/sys/fs/cgroup/$1/io.stat"
+}
+
+# What workers write for a request is on the account of its cgroup, if that is wanted.
+test_cgroup()
+{
+	local group option
+	echo +io >/sys/fs/cgroup/cgroup.subtree_control
+	make_image "$H/i" 64k 16M
+	for group in charged not_charged; do
+		option=''
+		[[ $group == charged ]] || option=nokblkcg
+		mkdir -p "/sys/fs/cgroup/$group"
+		attach p "$H/i" ${option:+"$option"}
+		(
+			echo "$BASHPID" >"/sys/fs/cgroup/$group/cgroup.procs"
+			# New clusters: none of it in the caller's context.
+			dd if=/dev/urandom of=/dev/mapper/p bs=64k count=64 oflag=direct 2>/dev/null
+		)
+		blkdiscard /dev/mapper/p
+		sync /dev/mapper/p
+		detach p
+	done
+	(($(written_for charged) >= 4 << 20)) || die "charged: $(cat /sys/fs/cgroup/charged/io.stat)"
+	(($(written_for not_charged) < 4 << 20)) || die "not charged: $(written_for not_charged)"
+	judge "$H/i"
+}
+
 # An ext4 above reads the blocks of its extent trees under a lock of the same class as
 # the ext4 below has: lockdep would tell, if that happened in the reader's context.
 test_cold_extent_tree()
