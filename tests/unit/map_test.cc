@@ -155,6 +155,33 @@ TEST(Map, WhatARoundCopies)
 	EXPECT_EQ(one.get(5).state, MapState::slot);
 }
 
+// A round of a few words need not look at whole pages when it has succeeded.
+TEST(Map, AFewWordsOfARound)
+{
+	OnePage one;
+	FewWords few, many;
+
+	one.set(3, top_word(MapState::fresh, 5));
+	one.set(900, top_word(MapState::fresh, 6));
+	one.set(901, top_word(MapState::durable, 7));
+	EXPECT_FALSE(one.map.copy_page(0, kTop, one.entries, few));
+	EXPECT_TRUE(few.known());
+	EXPECT_EQ(few.end() - few.begin(), 2);
+	one.set(900, MapWord{}); // unmapped meanwhile
+	one.map.round_succeeded(few);
+	EXPECT_EQ(one.get(3), top_word(MapState::durable, 5));
+	EXPECT_EQ(one.get(900), MapWord{});
+	EXPECT_EQ(one.get(901), top_word(MapState::durable, 7));
+
+	for (uint32_t i = 0; i < 500; i++)
+		one.set(i, top_word(MapState::fresh, 1000 + i));
+	EXPECT_FALSE(one.map.copy_page(0, kTop, one.entries, many));
+	EXPECT_FALSE(many.known());
+	many.clear();
+	EXPECT_TRUE(many.known());
+	EXPECT_EQ(many.begin(), many.end());
+}
+
 TEST(Map, WhatIsSyncedIsCopied)
 {
 	OnePage one;

@@ -81,6 +81,7 @@ void Committer::begin()
 	wanted_ = false;
 	sweep_ = 0;
 	nr_in_round_ = 0;
+	copied_.clear();
 	gate_since_ = gate_.nr_shut();
 	sync_errors_since_ = modes_.nr_sync_errors();
 	round_.splice(next_);
@@ -156,7 +157,8 @@ void Committer::copy_batch()
 		// What is not synced yet is the next round's.
 		if (map_.copy_page(page, stack_.top().id(),
 				   reinterpret_cast<uint32_t *>(copies_ + size_t{batch_count_} *
-										  kBatPageBytes)))
+										  kBatPageBytes),
+				   copied_))
 			dirty_.mark_page(page);
 		batch_count_++;
 	}
@@ -204,9 +206,12 @@ void Committer::succeed()
 	last_status_ = {};
 	retry_ms_ = kRetryFirstMs;
 	// The words first: who finds the count lowered may write through them as durable.
+	if (copied_.known())
+		map_.round_succeeded(copied_);
 	for (uint64_t page = in_round_.find(true, 0, in_round_.length()); page < in_round_.length();
 	     page = in_round_.find(true, page + 1, in_round_.length())) {
-		map_.round_succeeded(static_cast<uint32_t>(page));
+		if (!copied_.known())
+			map_.round_succeeded(static_cast<uint32_t>(page));
 		in_round_.clear(page);
 	}
 	dirty_.lower(std::exchange(nr_in_round_, 0));

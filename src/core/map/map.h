@@ -98,6 +98,28 @@ struct MapWord {
 
 static_assert(MapWord{}.pack() == 0); // fresh memory is a map of holes
 
+// Which words a round has copied, as long as they are few.
+class FewWords {
+public:
+	void clear() { count_ = 0; }
+	void add(uint32_t word)
+	{
+		if (count_ < kMost)
+			words_[count_] = word;
+		count_ = min_of(count_ + 1, kMost + 1);
+	}
+	// Were they few enough to be known?
+	bool known() const { return count_ <= kMost; }
+	const uint32_t *begin() const { return words_; }
+	const uint32_t *end() const { return words_ + count_; }
+
+private:
+	static constexpr uint32_t kMost = 64;
+
+	uint32_t words_[kMost];
+	uint32_t count_ = 0;
+};
+
 // The most clusters that a map can have.
 constexpr uint64_t kMapLongest = ChunkedArray<Atomic<uint64_t>>::kLongest - kBatPageEntries;
 
@@ -148,16 +170,7 @@ public:
 
 	// While nobody else is there: all are holes. Called before any word is set: then
 	// what was just allocated is clear already. Gives way in between.
-	void clear_all()
-	{
-		if (!std::exchange(used_, true))
-			return;
-		for (size_t i = 0; i < words_.length(); i++) {
-			words_[i].store_relaxed(0);
-			if (i % (kBatPageEntries * 64) == 0)
-				ph_yield();
-		}
-	}
+	void clear_all();
 
 	// ---- The worker: one page of the BAT ----
 
@@ -166,69 +179,28 @@ public:
 	bool may_have_unsynced() const { return may_have_unsynced_; }
 	void forget_unsynced() { may_have_unsynced_ = false; }
 	// A sync begins: what is unsynced in the page is covered by it. True if anything is.
-	bool begin_sync(uint32_t page)
-	{
-		change(page, MapState::unsynced, MapState::syncing);
-		return change(page, MapState::syncing, MapState::syncing) > 0;
-	}
+	bool begin_sync(uint32_t page);
 	// Copies the page as it has to be on disk next to @entries: what is fresh, or
-	// synced, goes in round. True if something has to stay behind.
+	// synced, goes in round, and is added to @copied. True if something has to stay behind.
+	bool copy_page(uint32_t page, DeltaId top, uint32_t entries[kBatPageEntries],
+		       FewWords &copied);
 	bool copy_page(uint32_t page, DeltaId top, uint32_t entries[kBatPageEntries])
 	{
-		bool left = false;
+		FewWords unused;
 
-		for (uint32_t i = 0; i < kBatPageEntries; i++) {
-			Atomic<uint64_t> &packed = words_[size_t{page} * kBatPageEntries + i];
-			const MapWord word = MapWord::unpack(packed.load_acquire());
-			entries[i] = to_le32(next_entry(word, top));
-			if (word.state == MapState::fresh || word.state == MapState::syncing)
-				packed.store_release(word.with(MapState::in_round).pack());
-			left = left || word.state == MapState::unsynced;
-		}
-		return left;
+		return copy_page(page, top, entries, unused);
 	}
 	// The round has succeeded: what it copied, and still is there, is durable.
-	void round_succeeded(uint32_t page) { change(page, MapState::in_round, MapState::durable); }
+	void round_succeeded(uint32_t page);
+	void round_succeeded(const FewWords &copied);
 	// It has failed: the entries are neither old nor new on disk. Data that needed a
 	// sync has had it.
-	void round_failed(uint32_t page) { change(page, MapState::in_round, MapState::fresh); }
+	void round_failed(uint32_t page);
 
 private:
-	// What the disk has to say of the word after the next round.
-	static uint32_t next_entry(MapWord word, DeltaId top)
-	{
-		if (word.delta != top)
-			return 0;
-		switch (word.state) {
-		case MapState::fresh:
-		case MapState::syncing:
-		case MapState::in_round:
-		case MapState::durable:
-		case MapState::slot: // of a relocation: the old place
-			return word.cluster.raw();
-		case MapState::hole:
-		case MapState::lower:
-		case MapState::unsynced:
-			return 0;
-		}
-		return 0;
-	}
-
-	// How many there were.
-	uint32_t change(uint32_t page, MapState from, MapState to)
-	{
-		uint32_t changed = 0;
-
-		for (uint32_t i = 0; i < kBatPageEntries; i++) {
-			Atomic<uint64_t> &packed = words_[size_t{page} * kBatPageEntries + i];
-			const MapWord word = MapWord::unpack(packed.load_acquire());
-			if (word.state != from)
-				continue;
-			packed.store_release(word.with(to).pack());
-			changed++;
-		}
-		return changed;
-	}
+	bool copy_word(uint32_t i, DeltaId top, uint32_t &entry, FewWords &copied);
+	bool change_word(uint32_t i, MapState from, MapState to);
+	uint32_t change(uint32_t page, MapState from, MapState to);
 
 	ChunkedArray<Atomic<uint64_t>> words_;
 	bool may_have_unsynced_ = false;
