@@ -106,7 +106,8 @@ said()
 }
 have_ended() { [[ -e $SAYS ]]; }
 
-# end SECONDS HOW: all end so within that time
+# end SECONDS HOW: all end so within that time, which is generous: a busy machine may need
+# seconds before the writer runs. What is exact is counted from the submission.
 end()
 {
 	wait_for "$1" have_ended || die "they still wait: $(dm_status p --noflush)"
@@ -202,7 +203,7 @@ test_error_if_no_space()
 	set_up 16 256 error_if_no_space
 	fill_host
 	write 50 64
-	end 5 ENOSPC
+	end 30 ENOSPC
 	ended_between 0 $((2000 * SLOW))
 	[[ $(dm_message p get_event) == event_ENOSPC ]] || die 'no event'
 	dm_message p queue_if_no_space
@@ -210,7 +211,7 @@ test_error_if_no_space()
 	sleep 1
 	still_waiting
 	dm_message p error_if_no_space
-	end 2 ENOSPC
+	end 10 ENOSPC
 	dm_message p queue_if_no_space
 	park 50 128
 	sleep 1
@@ -230,7 +231,7 @@ test_timeout_message()
 	sleep 3
 	still_waiting
 	dm_message p enospc_timeout_s 2
-	end 2 ENOSPC
+	end 10 ENOSPC
 	# And these have not.
 	dm_message p enospc_timeout_s 0
 	park 50 64
@@ -338,7 +339,7 @@ test_flush_suspend()
 	park 50 64
 	dmesg --clear
 	timeout $((30 * SLOW)) dmsetup suspend --noudevsync p || die "suspend: status $?"
-	end 5 ENOSPC
+	end 15 ENOSPC
 	said=$(dmesg | grep ENOSPC)
 	[[ $said == *': 50 requests ended with ENOSPC; dmsetup suspend --noflush --nolockfs keeps them' &&
 		$said != *$'\n'* ]] || die "the log: $said"
@@ -442,7 +443,7 @@ test_remove_force()
 		fi
 		((SECONDS - began <= 5)) || die "remove $i took $((SECONDS - began)) s"
 		[[ $(dmsetup table p) == "$error_table" ]] || die "the table is $(dmsetup table p)"
-		end 5 EIO
+		end 15 EIO
 		rm "$HOLD"
 		((i % 2)) || dm_remove p
 		wait_for 10 is_gone p || die "p is still there after remove $i"
