@@ -2,6 +2,32 @@
 // The contract from the host to the core, for parts without a target.
 #include "unit/parts.h"
 
+#include <sstream>
+
+namespace ploop {
+
+// The world's trace has a line for each: "[5] start io#7 punch /img 32768+65536".
+std::string Bench::began(bool where)
+{
+	std::string list;
+
+	for (const std::string &line : world.trace_lines()) {
+		std::istringstream words(line);
+		std::string stamp, start, id, kind, path, place;
+		words >> stamp >> start >> id >> kind >> path >> place;
+		if (start != "start" || !id.starts_with("io#"))
+			continue;
+		const uint64_t number = std::stoull(id.substr(3));
+		if (number <= last_io)
+			continue;
+		last_io = number;
+		list += (list.empty() ? "" : " ") + kind + (where ? " " + place : "");
+	}
+	return list;
+}
+
+} // namespace ploop
+
 namespace {
 
 ploop::Bench &bench_of(ploop_core *core)

@@ -6,8 +6,10 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/base/mode.h"
@@ -35,12 +37,14 @@ struct Bench {
 		if (shape)
 			shape(file);
 		ph_start(&host);
-		stack.shape(Geometry(kClusterLogMin), 0, spec.virtual_sectors());
+		const uint32_t log = static_cast<uint32_t>(std::countr_zero(spec.cluster_sectors));
+		stack.shape(Geometry(log), 0, spec.virtual_sectors());
 		world.call("open", [&] { open(); });
 		EXPECT_TRUE(map.allocate(spec.entries).ok());
 		EXPECT_TRUE(dirty.allocate(map.pages()).ok());
 		EXPECT_TRUE(space.allocate(1000).ok());
 		space.reset(stack.top().clusters_now(), stack.top().bat_clusters());
+		began();
 	}
 
 	void open()
@@ -67,6 +71,11 @@ struct Bench {
 		state(&rq).slot = kNoSlot;
 		return rq;
 	}
+
+	// The operations that have begun since this was asked last, oldest first: "punch sync".
+	std::string began(bool where = false);
+	// The same with their places in bytes: "punch 32768+65536 sync 0+0".
+	std::string began_where() { return began(true); }
 
 	// All that happens until nothing does any more, but for timers.
 	void settle() { world.run_idle(); }
@@ -100,13 +109,19 @@ struct Bench {
 	{
 		map.set(VirtualCluster(cluster), MapWord::at(state, DeltaId{}, FileCluster(place)));
 	}
-	// What a power cut would leave of a BAT entry, and of a byte of a file's cluster.
+	// What a power cut would leave of a BAT entry.
 	uint32_t durable_entry(uint32_t cluster) const
 	{
 		const auto bytes = file.crash_image(sim::Cut::Drop, 0).read(64 + cluster * 4, 4);
 		return bytes[0] | uint32_t{bytes[1]} << 8;
 	}
+	// The first byte of a file's cluster, and what a power cut would leave of it.
 	uint8_t byte_of(uint32_t place) const { return file.peek(uint64_t{place} * 32768, 1)[0]; }
+	uint8_t durable_byte_of(uint32_t place) const
+	{
+		const sim::Image image = file.crash_image(sim::Cut::Drop, 0);
+		return image.read(uint64_t{place} * 32768, 1)[0];
+	}
 	uint64_t syncs() const { return world.calls(sim::call_of(PLOOP_OP_SYNC)); }
 	void fill_disk() { world.disk.capacity = world.disk.used(); }
 	void free_disk() { world.disk.capacity = UINT64_MAX; }
@@ -125,6 +140,7 @@ struct Bench {
 	sim::File &file;
 	sim::Host &host;
 	std::vector<std::unique_ptr<sim::Request>> requests;
+	uint64_t last_io = 0; // that began() has told of
 	DeltaStack stack{&host};
 	Inbox inbox{&host};
 	Policy policy;
