@@ -55,6 +55,7 @@ void Pool::forget_clean()
 		space_.give(FileCluster(number), true);
 	space_.forget_clean();
 	starved_ = false;
+	outdated_ = step_ != Step::idle;
 }
 
 void Pool::fill()
@@ -96,6 +97,7 @@ void Pool::run()
 
 void Pool::begin_step()
 {
+	outdated_ = false;
 	if (reclaiming_ && !wanted_) {
 		reclaiming_ = begin_cleaning();
 		return;
@@ -236,6 +238,8 @@ void Pool::synced(Status status)
 		give_cleaned(true);
 	else
 		space_.grow(grow_to_);
+	if (outdated_)
+		forget_clean();
 	// Others have their turn between two batches that nobody waits for.
 	if (std::exchange(reclaiming_, false))
 		reclaim_later();

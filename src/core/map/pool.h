@@ -132,6 +132,7 @@ private:
 	bool demanded_ = false;	      // something was taken since the pool was opened
 	bool starved_ = false;	      // the last step found no space
 	bool told_too_large_ = false; // that the file cannot grow
+	bool outdated_ = false;	      // the step under way began under another policy
 	uint64_t at_once_ = 1;	      // clusters of the next step
 	uint64_t grow_to_ = 0;	      // clusters
 	Run runs_[kRunsMost];	      // being cleaned, or clean but for the sync
