@@ -41,10 +41,10 @@ TEST(Modes, FailureShutsTheGateAndIsToldOnce)
 	Bench bench;
 
 	bench.modes.begin(Mode::rw);
-	bench.modes.sync_ended(Status::error(kENOSPC));
-	bench.modes.sync_ended(Status::error(kENOMEM));
+	bench.another_sync_fails(kENOSPC);
+	bench.another_sync_fails(kENOMEM);
 	EXPECT_EQ(bench.modes.mode(), Mode::rw) << "what passes is no failure";
-	bench.modes.sync_ended(Status::error(kEBADF));
+	bench.another_sync_fails(kEBADF);
 	EXPECT_TRUE(bench.modes.failed());
 	EXPECT_EQ(bench.modes.last_error(), -kEBADF);
 	EXPECT_EQ(bench.gate.status().code(), -kEIO);

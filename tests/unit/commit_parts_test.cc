@@ -270,6 +270,21 @@ TEST(QuarantineAlone, WhatCannotBePunchedIsFreeButDirty)
 	EXPECT_TRUE(bench.quarantine.idle());
 }
 
+// What another sync is told of may be a punch of these.
+TEST(QuarantineAlone, AnErrorThatAnotherSyncIsToldCountsToo)
+{
+	QuarantineBench bench;
+
+	bench.world.delay_ms[kSync] = 20;
+	bench.add({3, 4});
+	bench.commit();
+	bench.world.advance_ms(10);
+	bench.another_sync_fails(kENOSPC);
+	bench.world.advance_ms(20);
+	EXPECT_EQ(bench.space.nr_free(), 2u);
+	EXPECT_EQ(bench.space.nr_clean(), 0u) << "their old bytes may come back";
+}
+
 TEST(QuarantineAlone, WhatIsNotDurableIsFreeButDirty)
 {
 	QuarantineBench bench;
@@ -787,7 +802,7 @@ TEST(CommitterAlone, AnErrorThatAnotherSyncIsToldCountsToo)
 	bench.world.delay_ms[kSync] = 10;
 	bench.publish(0, 5);
 	const sim::Request &rq = bench.join();
-	bench.modes.sync_ended(Status::error(kENOSPC));
+	bench.another_sync_fails(kENOSPC);
 	bench.world.advance_ms(10);
 	EXPECT_FALSE(rq.ended()) << "a page of this round may be lost";
 	EXPECT_NE(bench.state_of(0), MapState::durable);
@@ -1095,7 +1110,7 @@ TEST(FlushesAlone, AnErrorThatAnotherSyncIsToldCountsToo)
 	bench.joins = false;
 	bench.world.delay_ms[kSync] = 20;
 	sim::Request &rq = bench.flush();
-	bench.modes.sync_ended(Status::error(kENOSPC));
+	bench.another_sync_fails(kENOSPC);
 	bench.world.advance_ms(20);
 	EXPECT_FALSE(rq.ended()) << "what was lost may be its own";
 	ASSERT_EQ(bench.to_worker, std::vector<ploop_rq *>{&rq});

@@ -286,7 +286,6 @@ TEST(PoolAlone, WhatWasMadeUnderAnotherPolicyIsMadeAnew)
 	EXPECT_EQ(bench.take_all(), (Clusters{1}));
 }
 
-// Disabled: what the step under way makes is handed out as it is, up to 128 MiB of it.
 TEST(PoolAlone, TheStepUnderWayIsOfTheOtherPolicy)
 {
 	PoolBench bench;
@@ -301,6 +300,20 @@ TEST(PoolAlone, TheStepUnderWayIsOfTheOtherPolicy)
 	const uint64_t first = uint64_t{bench.taken.raw()} * kBytes / sim::UNIT;
 	EXPECT_EQ(bench.file.now().allocated().missing(first, first + kBytes / sim::UNIT), 0u)
 		<< "it has no space of its own";
+}
+
+// What another sync is told of may be this growth.
+TEST(PoolAlone, AnErrorThatAnotherSyncIsToldCountsToo)
+{
+	PoolBench bench;
+
+	bench.delay(PLOOP_OP_SYNC, 20);
+	bench.want();
+	bench.world.advance_ms(10);
+	bench.another_sync_fails(kENOSPC);
+	bench.world.advance_ms(10);
+	EXPECT_EQ(bench.user.refills, Told{-ENOSPC});
+	EXPECT_FALSE(bench.take_one());
 }
 
 // ---- What comes back -------------------------------------------------------------

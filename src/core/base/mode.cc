@@ -80,6 +80,19 @@ void Modes::pages_written()
 	tell(PLOOP_LOG_INFO, "the map is written again: writes and flushes go on");
 }
 
+Status Modes::sync_ended(Status status, uint64_t errors_before)
+{
+	if (!status.ok()) {
+		sync_error_.store_relaxed(status.code());
+		nr_sync_errors_.add_release(1); // pairs with the acquire in nr_sync_errors()
+		if (!status.no_space() && !status.passes())
+			fail(status);
+		return status;
+	}
+	return nr_sync_errors() == errors_before ? status
+						 : Status::from(sync_error_.load_relaxed());
+}
+
 void Modes::fail(Status status)
 {
 	if (failed())

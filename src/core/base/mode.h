@@ -37,20 +37,12 @@ public:
 	int map_error() const { return map_error_.load_relaxed(); }
 
 	// Every sync, whoever's it was, reports here before its caller is answered: an error
-	// is told once, and must reach all. Process context.
-	void sync_ended(Status status)
-	{
-		if (status.ok())
-			return;
-		sync_error_.store_relaxed(status.code());
-		nr_sync_errors_.add_release(1); // pairs with the acquire in nr_sync_errors()
-		if (!status.no_space() && !status.passes())
-			fail(status);
-	}
-	// How many have ended with an error, and the last of those. Whoever was told
-	// nothing by a sync of its own asks whether another was told meanwhile.
+	// is told once, and must reach all. What it promises to have made durable was begun
+	// when nr_sync_errors() was @errors_before: if another sync was told of an error since
+	// then, that may be of ours, and is returned. Process context.
+	Status sync_ended(Status status, uint64_t errors_before);
+	// How many have ended with an error.
 	uint64_t nr_sync_errors() const { return nr_sync_errors_.load_acquire(); }
-	Status sync_error() const { return Status::from(sync_error_.load_relaxed()); }
 	// The map could not be written: from now on nothing is promised any more. Process
 	// context.
 	void fail(Status status);

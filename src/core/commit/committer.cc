@@ -115,12 +115,8 @@ void Committer::start_sync(Phase phase)
 
 void Committer::on_sync(Operation &, int64_t result)
 {
-	Status status = Status::from(result);
+	const Status status = modes_.sync_ended(Status::from(result), sync_errors_since_);
 
-	modes_.sync_ended(status);
-	// An error is told once: a page of this round may be what another sync was told of.
-	if (status.ok() && modes_.nr_sync_errors() != sync_errors_since_)
-		status = modes_.sync_error();
 	if (!status.ok())
 		return fail(status);
 	if (phase_ == Phase::map_sync)

@@ -136,7 +136,7 @@ private:
 	bool stopping_ = false;
 	Bitmap in_round_; // pages that this round has copied
 	uint32_t nr_in_round_ = 0;
-	FewWords copied_; // words that this round has copied
+	FewWords copied_;	  // words that this round has copied
 	uint32_t sweep_ = 0;	  // the next page to look at
 	uint64_t gate_since_ = 0; // Gate::nr_shut() when the round began
 	uint64_t sync_errors_since_ = 0;

@@ -29,11 +29,8 @@ void Flushes::run()
 	if (node == nullptr)
 		return;
 	const uint64_t errors = modes_.nr_sync_errors();
-	Status status = Status::from(ph_file_sync(stack_.top().file()));
-	modes_.sync_ended(status);
-	// An error is told once: another sync may have been told of data that is ours.
-	if (modes_.nr_sync_errors() != errors)
-		status = modes_.sync_error();
+	const Status status =
+		modes_.sync_ended(Status::from(ph_file_sync(stack_.top().file())), errors);
 	while (node != nullptr) {
 		ploop_rq *const rq = request_of(node);
 		node = node->next;

@@ -91,7 +91,8 @@ bool Quarantine::punch()
 	freeing_.clear_range(first, end);
 	nr_freeing_ -= run_.length;
 	cursor_ = end;
-	runs_++;
+	if (runs_++ == 0)
+		sync_errors_since_ = modes_.nr_sync_errors();
 	step_ = Step::punching;
 	operation_.start(PLOOP_OP_PUNCH, stack_.top().file(), geometry.offset_of(run_.first),
 			 uint64_t{run_.length} * geometry.cluster_bytes());
@@ -133,7 +134,7 @@ void Quarantine::synced(Status status)
 {
 	uint64_t first = 0;
 
-	modes_.sync_ended(status);
+	status = modes_.sync_ended(status, sync_errors_since_);
 	while (nr_punched_ > 0) {
 		first = punched_.find(true, first, punched_.length());
 		const uint64_t end = punched_.find(false, first, punched_.length());

@@ -107,6 +107,7 @@ private:
 	uint64_t nr_punched_ = 0;
 	uint64_t cursor_ = 0; // where the next run is looked for
 	uint32_t runs_ = 0;   // of this batch
+	uint64_t sync_errors_since_ = 0;
 	bool flipping_ = false;
 	bool drain_wanted_ = false;
 	bool freeing_stopped_ = false;

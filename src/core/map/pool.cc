@@ -98,6 +98,7 @@ void Pool::run()
 void Pool::begin_step()
 {
 	outdated_ = false;
+	sync_errors_since_ = modes_.nr_sync_errors();
 	if (reclaiming_ && !wanted_) {
 		reclaiming_ = begin_cleaning();
 		return;
@@ -229,7 +230,7 @@ void Pool::sync()
 
 void Pool::synced(Status status)
 {
-	modes_.sync_ended(status);
+	status = modes_.sync_ended(status, sync_errors_since_);
 	if (!status.ok())
 		return failed(status);
 	step_ = Step::idle;

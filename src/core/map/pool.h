@@ -133,9 +133,10 @@ private:
 	bool starved_ = false;	      // the last step found no space
 	bool told_too_large_ = false; // that the file cannot grow
 	bool outdated_ = false;	      // the step under way began under another policy
-	uint64_t at_once_ = 1;	      // clusters of the next step
-	uint64_t grow_to_ = 0;	      // clusters
-	Run runs_[kRunsMost];	      // being cleaned, or clean but for the sync
+	uint64_t sync_errors_since_ = 0;
+	uint64_t at_once_ = 1; // clusters of the next step
+	uint64_t grow_to_ = 0; // clusters
+	Run runs_[kRunsMost];  // being cleaned, or clean but for the sync
 	uint32_t nr_runs_ = 0;
 	uint64_t cleaning_ = 0;	  // clusters in them
 	bool reclaiming_ = false; // without anybody's need

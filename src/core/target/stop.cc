@@ -141,6 +141,7 @@ void Stop::enter(State state)
 		freeing_until_ms_ = ph_now_ms() + kFreeingMs;
 		return quarantine_.run();
 	case State::trim:
+		sync_errors_since_ = modes_.nr_sync_errors();
 		if (stack_.top().facts().block_device || stack_.top().larger_than(space_.limit()) ||
 		    ph_file_size(stack_.top().file()) <= end_bytes())
 			return static_cast<void>(move_to(State::mark));
@@ -179,8 +180,7 @@ void Stop::on_operation(Operation &, int64_t result)
 		move_to(State::sync);
 		return;
 	case State::sync:
-		status_ = Status::from(result);
-		modes_.sync_ended(status_);
+		status_ = modes_.sync_ended(Status::from(result), sync_errors_since_);
 		move_to(State::done);
 		return;
 	case State::none:

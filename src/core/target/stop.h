@@ -109,6 +109,7 @@ private:
 	State state_ = State::none;
 	Status status_;
 	uint64_t freeing_until_ms_ = 0;
+	uint64_t sync_errors_since_ = 0;
 	bool marked_ = false;
 	ploop_wait wait_ = {};
 	Operation operation_;
