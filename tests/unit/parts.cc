@@ -58,6 +58,8 @@ void pc_timer(ploop_core *core, ploop_timer which)
 
 void pc_epoch_drained(ploop_core *core)
 {
+	if (bench_of(core).at_drain)
+		bench_of(core).at_drain();
 	bench_of(core).inbox.signal(ploop::kSignalDrained);
 }
 

@@ -138,7 +138,8 @@ struct Bench {
 	std::vector<ploop_rq *> to_worker;
 	std::function<void(ploop_rq *)> on_request;
 	std::function<void()> on_round;
-	std::function<void()> on_drained;
+	std::function<void()> on_drained; // the worker hears of it
+	std::function<void()> at_drain;	  // it happens, in whoever leaves the epoch last
 	std::function<void()> on_flush;
 	std::function<void(ploop_timer)> on_timer;
 	std::function<void(ploop_rq *, int64_t)> on_done;
