@@ -14,6 +14,12 @@ namespace sim {
 
 inline std::function<void(uint64_t sector)> beside;
 
+/*
+ * The same between what the core has decided in its submitter's context and the push that
+ * hands a request over for that: what is decided may not be so any more.
+ */
+inline std::function<void()> beside_push;
+
 } /* namespace sim */
 
 #endif

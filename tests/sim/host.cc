@@ -1236,6 +1236,8 @@ void ph_free(void *memory)
 
 bool ph_list_push(ploop_list *list, ploop_node *node)
 {
+	if (const auto run = std::exchange(sim::beside_push, nullptr))
+		run();
 	ploop_node *first = __atomic_load_n(&list->first, __ATOMIC_RELAXED);
 	do
 		node->next = first;

@@ -2,6 +2,7 @@
 // Out of space on the simulated host: parking, probing, releasing, telling.
 #include <gtest/gtest.h>
 
+#include "sim/beside.h"
 #include "sim/fixture.h"
 
 namespace sim {
@@ -545,6 +546,66 @@ TEST(Outage, ReleasesInOrderOfArrival)
 		const ImageReport report = rig.report();
 		for (uint32_t i = 0; i < 20; i++)
 			EXPECT_EQ(report.bat[i], i + 1) << "seed " << seed;
+	}
+}
+
+// A write that finds an outage parks, and the outage ends just then, on another processor.
+// The write was not refused space: it is no reason for another outage.
+TEST(Outage, WhoParksWhenItEndsBeginsNoOther)
+{
+	Rig rig;
+	rig.start("enospc_retry_ms=60000");
+	rig.write(64 * 250, 64);
+	rig.fill();
+	rig.io.write(0, 8);
+	rig.world.advance_ms(10);
+	ASSERT_TRUE(rig.has_word("mode=nospace"));
+	uint64_t events = 0;
+	beside_push = [&rig, &events] {
+		rig.world.in_context(Context::Task, [&rig, &events] {
+			rig.free_space();
+			EXPECT_EQ(rig.device.message("retry_enospc"), 0);
+			rig.world.run_idle();
+			EXPECT_TRUE(rig.has_word("mode=rw"));
+			events = rig.device.events;
+		});
+	};
+	auto late = rig.io.write(64, 8);
+	EXPECT_FALSE(beside_push);
+	rig.world.run_idle();
+	EXPECT_TRUE(late->done);
+	EXPECT_EQ(rig.field("enospc_events"), 1u);
+	EXPECT_EQ(rig.device.events, events);
+	EXPECT_TRUE(rig.has_word("mode=rw"));
+	rig.io.wait_all();
+	rig.stop_in_order();
+}
+
+// The same in one round of the worker: it holds a request back and then learns that the
+// probe has found space. In which order they come to it is a matter of the seed.
+TEST(Outage, WhoIsHeldBackInTheRoundThatEndsItBeginsNoOther)
+{
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		Rig rig(seed);
+		rig.file.facts.zeros_honest = false;
+		rig.start("enospc_retry_ms=60000");
+		rig.write(64 * 250, 64);
+		rig.world.advance_ms(100);
+		rig.fill();
+		rig.io.write(0, 8);
+		rig.world.advance_ms(10);
+		ASSERT_TRUE(rig.has_word("mode=nospace"));
+		rig.free_space();
+		rig.world.at_once_chance = 0;
+		rig.world.delay_ms[CALL_RQ_WRITE] = 50;
+		const auto another = [&rig] { rig.io.write(64 * 100, 8); };
+		rig.world.post(nullptr, "another", Context::Task, another, 50);
+		EXPECT_EQ(rig.device.message("retry_enospc"), 0);
+		rig.world.advance_ms(1000);
+		EXPECT_EQ(rig.field("parked"), 0u) << "seed " << seed;
+		EXPECT_EQ(rig.field("enospc_events"), 1u) << "seed " << seed;
+		rig.io.wait_all();
+		rig.stop_in_order();
 	}
 }
 
