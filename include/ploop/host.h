@@ -228,6 +228,9 @@ struct ploop_rq; /* include/ploop/target.h */
  * end, once, in any context, maybe before this returns; result: bytes, maybe
  * fewer than asked, or a negative errno, EDQUOT as -ENOSPC. With
  * PLOOP_IO_INLINE it is called from pc_map() only; without, in any context.
+ *
+ * A write of a part of a block, of this or of an operation, reads the block and writes
+ * the whole; who writes that block otherwise is kept out meanwhile.
  */
 void ph_rq_io(struct ploop_rq *rq, struct ploop_file *file, uint64_t offset, uint32_t skip,
 	      uint32_t bytes, uint32_t flags);

@@ -248,6 +248,19 @@ File::File(Disk &disk, std::string file_path, uint64_t inode)
 	facts.zeros_honest = true;
 }
 
+void File::take_direct(Direct how)
+{
+	const bool never = how == Direct::Never;
+
+	facts.dio_align_bytes = never ? 0 : how == Direct::Sectors ? 512 : 4096;
+	refusal_chance = how == Direct::Sometimes ? 0.2 : 0;
+	facts.inline_ok = !never;
+	facts.fua = !never;
+	facts.zeros_honest = !never;
+	/* Of tmpfs. */
+	unsupported = never ? 1u << PLOOP_OP_ZERO : 0;
+}
+
 void File::poke(uint64_t offset, std::span<const uint8_t> data)
 {
 	for (Image *image : { &now_, &durable_ }) {
@@ -273,6 +286,8 @@ void File::load(Image image)
 	durable_ = std::move(image);
 	log_.clear();
 	pinned_ = 0;
+	part_ = nullptr;
+	kept_out_.clear();
 }
 
 /* Applies one effect: all of it, or the sectors that @keep names. */
@@ -363,7 +378,7 @@ bool File::takes_space(uint64_t offset, uint64_t bytes, bool data)
 	return true;
 }
 
-int64_t File::write(uint64_t offset, std::span<const uint8_t> data, bool buffered,
+int64_t File::write(uint64_t offset, std::span<const uint8_t> data, bool cached,
 		    std::vector<uint64_t> &effects)
 {
 	uint64_t bytes = data.size();
@@ -381,7 +396,7 @@ int64_t File::write(uint64_t offset, std::span<const uint8_t> data, bool buffere
 	effect.bytes = bytes;
 	effect.data.assign(data.begin(), data.begin() + ptrdiff_t(bytes));
 	effect.grows = true;
-	effect.buffered = buffered;
+	effect.cached = cached;
 	change(std::move(effect), effects);
 	return int64_t(bytes);
 }
@@ -430,6 +445,7 @@ void File::told(const std::vector<uint64_t> &effects, bool durable)
 int64_t File::sync(const std::vector<uint64_t> &covered, uint64_t lost_before, int error)
 {
 	bool loses = false;
+	bool loses_pages = false;
 	/* What others were told of meanwhile may have been this one's, too. */
 	if (!error && losses_ != lost_before)
 		error = lost_with_;
@@ -442,8 +458,9 @@ int64_t File::sync(const std::vector<uint64_t> &covered, uint64_t lost_before, i
 		if (!error)
 			effect->durable = true;
 		else
-			effect->lost = error != -ENOSPC || effect->buffered;
+			effect->lost = error != -ENOSPC || effect->cached;
 		loses = loses || effect->lost;
+		loses_pages = loses_pages || (effect->lost && effect->cached);
 	}
 	if (!error)
 		pinned_ = 0;
@@ -452,7 +469,21 @@ int64_t File::sync(const std::vector<uint64_t> &covered, uint64_t lost_before, i
 		lost_with_ = error;
 	}
 	settle();
+	if (loses_pages)
+		drop_lost_pages();
 	return error;
+}
+
+/* Nobody keeps a page that could not be written: it is read from the disk again. */
+void File::drop_lost_pages()
+{
+	const uint64_t bytes = size();
+
+	now_ = durable_;
+	for (const Effect &effect : log_)
+		if (!effect.lost || !effect.cached)
+			replay(now_, effect, effect.grows, {});
+	now_.resize(bytes);
 }
 
 /* What is durable up to the first that is not has its place in the durable image. */
@@ -475,12 +506,13 @@ struct Io {
 	uint64_t bytes = 0;
 	uint8_t *data = nullptr;
 	bool request = false;
-	bool buffered = false;
+	bool copied = false;
 	bool dsync = false;
 	int error = 0;          /* injected */
 	bool rejected = false;  /* by NOWAIT: the error comes before any effect */
 	bool applied = false;
 	int64_t result = 0;
+	std::vector<uint8_t> blocks; /* that it writes parts of, as they were read */
 	std::vector<uint64_t> effects;
 	std::vector<uint64_t> covered; /* by a sync */
 	uint64_t lost_before = 0;      /* see File::sync() */
@@ -490,6 +522,22 @@ struct Io {
 	{
 		return kind != PLOOP_OP_READ && kind != PLOOP_OP_FREE_SPACE && !rejected;
 	}
+	bool changes_data() const
+	{
+		return writes() && kind != PLOOP_OP_SYNC && kind != PLOOP_OP_TRUNCATE &&
+		       kind != PLOOP_OP_RESERVE;
+	}
+	uint64_t block() const { return std::max(handle->file.facts.dio_align_bytes, 1u); }
+	bool is_aligned() const { return (offset | bytes) % block() == 0; }
+	uint64_t blocks_begin() const { return offset / block() * block(); }
+	uint64_t blocks_end() const { return (offset + bytes + block() - 1) / block() * block(); }
+	/* Is it a direct write of parts of blocks? These are done as src/linux/bounce.c does. */
+	bool writes_parts() const
+	{
+		return data && changes_data() && (!request || copied) && !is_aligned();
+	}
+	void read_blocks();
+	int64_t write_blocks();
 	std::string text() const;
 	int64_t run();
 	int64_t run_failing(World &world);
@@ -513,12 +561,28 @@ int64_t Io::read()
 	return int64_t(got);
 }
 
+void Io::read_blocks()
+{
+	blocks = handle->file.now().read(blocks_begin(), blocks_end() - blocks_begin());
+}
+
+int64_t Io::write_blocks()
+{
+	const uint64_t head = offset - blocks_begin();
+	if (blocks.empty())
+		read_blocks();
+	std::copy_n(data, bytes, blocks.begin() + ptrdiff_t(head));
+	const int64_t result = handle->file.write(
+		blocks_begin(), { blocks.data(), blocks_end() - blocks_begin() }, false, effects);
+	if (result <= int64_t(head))
+		return std::min<int64_t>(result, 0);
+	return std::min(result - int64_t(head), int64_t(bytes));
+}
+
 int64_t Io::run()
 {
 	File &file = handle->file;
 	const ploop_file_facts &facts = file.facts;
-	/* One of any alignment is lost as if from the page cache, whose way it may go. */
-	const bool direct = facts.dio_align_bytes && !buffered && data;
 
 	if (!request && file.unsupported & (1u << kind))
 		return -EOPNOTSUPP;
@@ -528,14 +592,15 @@ int64_t Io::run()
 			       : int64_t(std::min<uint64_t>(file.space_left(), INT64_MAX));
 	if (kind == PLOOP_OP_READ ? !handle->readable : kind != PLOOP_OP_SYNC && !handle->writable)
 		return -EBADF;
-	if (direct && (offset | bytes) % facts.dio_align_bytes)
-		return -EINVAL;
 	switch (kind) {
 	case PLOOP_OP_READ:
 		return read();
 	case PLOOP_OP_WRITE:
 	case PLOOP_OP_WRITE_BUFFERED:
-		return file.write(offset, { data, bytes }, !direct && !dsync, effects);
+		if (writes_parts())
+			return write_blocks();
+		return file.write(offset, { data, bytes }, !facts.dio_align_bytes && !dsync,
+				  effects);
 	case PLOOP_OP_SYNC:
 		return file.sync(covered, lost_before, 0);
 	case PLOOP_OP_TRUNCATE: {
@@ -1069,9 +1134,16 @@ void World::submit(std::shared_ptr<Io> io)
 {
 	File &file = io->handle->file;
 	const uint64_t align = std::max(io->handle->file.facts.dio_align_bytes, 512u);
+	const bool direct = io->request && !io->copied && !io->rejected;
 	io->id = next_io_++;
 	if (stopped_)
 		return;
+	if (direct && (!io->is_aligned() || chance(file.refusal_chance / 2))) {
+		io->rejected = true;
+		io->error = -EINVAL;
+	} else if (direct && io->bytes > SECTOR && chance(file.refusal_chance / 2)) {
+		io->bytes = (1 + random(io->bytes / SECTOR - 1)) * SECTOR;
+	}
 	if (io->request && io->bytes > align && chance(short_chance))
 		io->bytes = (1 + random(io->bytes / align)) * align;
 	if (Fault *fault = count_call(io->call, file.path)) {
@@ -1086,7 +1158,7 @@ void World::submit(std::shared_ptr<Io> io)
 	io->handle->host.in_flight++;
 	in_flight_.push_back(io);
 	trace("start " + io->text());
-	if (chance(at_once_chance)) {
+	if (chance(at_once_chance) && !is_kept_out(*io)) {
 		apply(io);
 		if (!stopped_)
 			complete(io);
@@ -1094,12 +1166,47 @@ void World::submit(std::shared_ptr<Io> io)
 	}
 	const auto delay = delay_ms.find(io->call);
 	post(&io->handle->host, "apply " + io->text(), Context::Irq,
-	     [this, io] {
-		     apply(io);
-		     post(&io->handle->host, "complete " + io->text(), Context::Irq,
-			  [this, io] { complete(io); });
-	     },
-	     delay == delay_ms.end() ? 0 : delay->second);
+	     [this, io] { begin(io); }, delay == delay_ms.end() ? 0 : delay->second);
+}
+
+bool World::is_kept_out(const Io &io) const
+{
+	const Io *const part = io.handle->file.part_;
+	if (!part || !locks_parts || !io.changes_data())
+		return false;
+	/* One at a time: two parts of one block must not both begin with the old one. */
+	return io.writes_parts() ||
+	       (io.blocks_begin() < part->blocks_end() && part->blocks_begin() < io.blocks_end());
+}
+
+/* Its turn has come: it is done, or the first step of it. */
+void World::begin(const std::shared_ptr<Io> &io)
+{
+	File &file = io->handle->file;
+	if (is_kept_out(*io)) {
+		file.kept_out_.push_back(io);
+	} else if (io->writes_parts()) {
+		io->read_blocks();
+		file.part_ = io.get();
+		post(&io->handle->host, "write back " + io->text(), Context::Irq,
+		     [this, io] { finish(io); }, part_ms);
+	} else {
+		finish(io);
+	}
+}
+
+void World::finish(const std::shared_ptr<Io> &io)
+{
+	File &file = io->handle->file;
+	apply(io);
+	post(&io->handle->host, "complete " + io->text(), Context::Irq,
+	     [this, io] { complete(io); });
+	if (file.part_ != io.get())
+		return;
+	file.part_ = nullptr;
+	for (const auto &other : std::exchange(file.kept_out_, {}))
+		post(&other->handle->host, "apply " + other->text(), Context::Irq,
+		     [this, other] { begin(other); });
 }
 
 /* Counts a point at which a power cut may be wanted; true: it is now. */
@@ -1549,7 +1656,6 @@ void ph_op_start(ploop_op *op)
 	io->kind = op->kind;
 	io->offset = op->offset;
 	io->bytes = op->bytes;
-	io->buffered = op->kind == PLOOP_OP_WRITE_BUFFERED;
 	if (op->kind <= PLOOP_OP_WRITE_BUFFERED) {
 		expect(op->buffer && op->bytes, "an operation without a buffer");
 		io->data = static_cast<uint8_t *>(op->buffer);
@@ -1583,8 +1689,10 @@ void ph_rq_io(ploop_rq *rq, ploop_file *file, uint64_t offset, uint32_t skip, ui
 	io->offset = offset;
 	io->bytes = bytes;
 	io->data = request.buffer.data() + skip;
-	io->buffered = flags & PLOOP_IO_COPIED;
-	io->dsync = write && flags & (PLOOP_IO_COPIED | PLOOP_IO_DSYNC);
+	io->copied = flags & PLOOP_IO_COPIED;
+	/* What is copied into the page cache goes to the disk before it ends, see rw.c. */
+	io->dsync = write &&
+		    (flags & PLOOP_IO_DSYNC || (io->copied && !file->file.facts.dio_align_bytes));
 	io->done = [&request](int64_t result) {
 		request.io_pending--;
 		pc_rq_done(&request, result);
@@ -1592,6 +1700,7 @@ void ph_rq_io(ploop_rq *rq, ploop_file *file, uint64_t offset, uint32_t skip, ui
 	if (flags & PLOOP_IO_INLINE) {
 		expect(world.context() == Context::Map, "PLOOP_IO_INLINE is for pc_map() only");
 		if (!file->file.facts.inline_ok || world.inline_io == sim::Inline::Never ||
+		    world.is_kept_out(*io) ||
 		    (world.inline_io == sim::Inline::Random && world.chance(0.3))) {
 			io->rejected = true;
 			io->error = world.chance(0.1) ? -EOPNOTSUPP : -EAGAIN;

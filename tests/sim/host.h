@@ -30,6 +30,7 @@ namespace sim {
 
 class World;
 class File;
+struct Io;
 struct Request;
 using Host = ::ploop_host;
 
@@ -93,7 +94,7 @@ struct Effect {
 	std::vector<uint8_t> data;
 	uint64_t size = 0;      /* the file's size after it */
 	bool grows = false;     /* it changed the size */
-	bool buffered = false;  /* in the page cache: lost by a sync without space */
+	bool cached = false;    /* in the page cache: lost by a sync without space */
 	bool completed = false; /* its caller was told */
 	bool durable = false;   /* a power cut keeps it */
 	bool lost = false;      /* a sync failed to write it and has told so: none covers it now */
@@ -117,9 +118,27 @@ enum class Cut {
 	Partial, /* any subset of the rest, by sectors, of writes in flight too */
 };
 
+/* How a file takes direct I/O. */
+enum class Direct {
+	Sectors,
+	Blocks,    /* of 4 KiB: who writes parts of them reads, changes and writes them whole */
+	Sometimes, /* of 4 KiB; some are refused, some end off their alignment */
+	Never,     /* all goes through the page cache */
+};
+
+/*
+ * The page cache is here for files without direct I/O only. Of others nothing is in it but
+ * what somebody else has read there, and the contract has no way to put more there: that
+ * is the host's affair alone, and tests/vm/io.sh looks at it. What somebody else has there
+ * cannot be told from what is on the disk either, as direct transfers and punches write it
+ * back, or drop it, first. A direct write that the file system has done through the page
+ * cache is like any other: a sync makes it durable, or loses it.
+ */
 class File {
 public:
 	File(Disk &disk, std::string path, uint64_t inode);
+	/* Before it is opened. */
+	void take_direct(Direct how);
 
 	const std::string path;
 	/* What ph_file_open() tells. */
@@ -127,6 +146,7 @@ public:
 	bool allow_write = true;
 	int open_error = 0;
 	uint32_t unsupported = 0; /* bits 1 << enum ploop_op_kind: -EOPNOTSUPP */
+	double refusal_chance = 0; /* that a direct transfer of a request is not done as it is */
 
 	/* For tests: straight to now and durable, no accounting of faults. */
 	void poke(uint64_t offset, std::span<const uint8_t> data);
@@ -159,6 +179,7 @@ private:
 	void told(const std::vector<uint64_t> &effects, bool durable);
 	int64_t sync(const std::vector<uint64_t> &covered, uint64_t lost_before, int error);
 	void settle();
+	void drop_lost_pages();
 	Effect *find(uint64_t id);
 
 	Disk &disk_;
@@ -169,6 +190,8 @@ private:
 	uint64_t pinned_ = 0; /* units of old copies that live until the next sync */
 	uint64_t losses_ = 0; /* syncs that lost data */
 	int lost_with_ = 0;   /* the error of the last of them */
+	Io *part_ = nullptr;  /* a write of parts of blocks, which it has read */
+	std::vector<std::shared_ptr<Io>> kept_out_; /* by that */
 };
 
 /* ---- Faults ----------------------------------------------------------- */
@@ -208,7 +231,6 @@ enum class Inline { Never, Always, Random };
 /* Where the core is called; what it may do depends on that. */
 enum class Context { Task, Map, Worker, Done, Irq };
 
-struct Io;
 struct Task;
 
 class World {
@@ -227,6 +249,8 @@ public:
 	Inline inline_io = Inline::Random;
 	double at_once_chance;    /* that I/O ends before the call that starts it returns */
 	double short_chance = 0;  /* that the I/O of a request is short */
+	uint64_t part_ms = 0;     /* between the two steps of who writes parts of blocks */
+	bool locks_parts = true;  /* nobody else writes those blocks meanwhile */
 	std::map<uint32_t, uint32_t> delay_ms; /* by Call: virtual time that I/O takes */
 	uint64_t patience_ms = 3600 * 1000;    /* longer virtual waits are failures */
 
@@ -298,6 +322,8 @@ public:
 	void *allocate(size_t bytes, uint32_t call);
 	void release(void *memory);
 	void submit(std::shared_ptr<Io> io);
+	/* Is a part of what it writes being written, so that it has to wait? */
+	bool is_kept_out(const Io &io) const;
 	int open(Host &host, const char *path, int fd, bool write, ploop_file_facts &facts,
 		 ploop_file *&handle);
 	void close(ploop_file *handle);
@@ -325,6 +351,8 @@ private:
 	void block(const std::function<bool()> &ready);
 	bool point(const Io &io);
 	Fault *count_call(uint32_t call, const std::string &path);
+	void begin(const std::shared_ptr<Io> &io);
+	void finish(const std::shared_ptr<Io> &io);
 	void apply(const std::shared_ptr<Io> &io);
 	void complete(const std::shared_ptr<Io> &io);
 	void throw_if_stopped() const;

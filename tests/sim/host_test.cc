@@ -530,9 +530,13 @@ TEST(SimFault, NoSpaceAtSyncLosesOnlyThePageCache)
 {
 	Fixture f(1, Order::Random, 8192);
 	EXPECT_EQ(f.run(PLOOP_OP_WRITE, 0, 4096, 1), 4096);
+	f.file.take_direct(Direct::Never);
 	EXPECT_EQ(f.run(PLOOP_OP_WRITE_BUFFERED, 4096 + 64, 100, 1), 100);
+	EXPECT_EQ(f.byte(4096 + 64), 1);
 	f.world.fail_nth({ .calls = call_of(PLOOP_OP_SYNC), .error = -ENOSPC });
 	EXPECT_EQ(f.run(PLOOP_OP_SYNC), -ENOSPC);
+	/* The page is gone, for readers, too. */
+	EXPECT_EQ(f.byte(4096 + 64), 0);
 	EXPECT_EQ(f.run(PLOOP_OP_SYNC), 0);
 	f.world.power_cut(Cut::Drop);
 	EXPECT_EQ(f.byte(0), 1);
@@ -556,15 +560,18 @@ TEST(SimFault, NthAndSticky)
 	EXPECT_EQ(f.run(PLOOP_OP_READ, 0, 1024), 512);
 	f.world.fail_nth({ .calls = CALL_ALL, .error = 0, .short_bytes = 512 });
 	EXPECT_EQ(Op(f.host, f.handle, PLOOP_OP_SYNC).wait(), 0);
-	EXPECT_EQ(f.run(PLOOP_OP_READ, 1, 512), -EINVAL);
+	EXPECT_EQ(f.run(PLOOP_OP_READ, 1, 512), 511);
 }
 
 TEST(SimFault, UnalignedAndReadOnly)
 {
 	Fixture f(1, Order::Fifo, 8192);
-	f.file.facts.dio_align_bytes = 4096;
-	EXPECT_EQ(f.run(PLOOP_OP_WRITE, 512, 512, 1), -EINVAL);
-	EXPECT_EQ(f.run(PLOOP_OP_WRITE_BUFFERED, 70, 3, 1), 3);
+	f.file.take_direct(Direct::Blocks);
+	EXPECT_EQ(f.run(PLOOP_OP_WRITE, 512, 512, 1), 512);
+	EXPECT_EQ(f.run(PLOOP_OP_WRITE_BUFFERED, 70, 3, 2), 3);
+	EXPECT_EQ(f.byte(69), 0);
+	EXPECT_EQ(f.byte(72), 2);
+	EXPECT_EQ(f.byte(512), 1);
 	f.world.add_fd(3, "/img", false);
 	ploop_file_facts facts;
 	ploop_file *lower;
@@ -573,6 +580,30 @@ TEST(SimFault, UnalignedAndReadOnly)
 	EXPECT_EQ(Op(f.host, lower, PLOOP_OP_WRITE, 0, 4096).wait(), -EBADF);
 	ph_file_close(lower);
 	EXPECT_EQ(ph_file_open(&f.host, nullptr, 4, true, &facts, &lower), -ENOENT);
+}
+
+/* Without the lock, what was written between the two steps would be lost. */
+TEST(SimFault, WhoWritesAPartOfABlockKeepsOthersOut)
+{
+	for (const bool locks : { true, false }) {
+		Fixture f(1, Order::Random, 8192);
+		f.file.take_direct(Direct::Blocks);
+		f.world.locks_parts = locks;
+		f.world.at_once_chance = 0;
+		f.world.part_ms = 10;
+		Op part(f.host, f.handle, PLOOP_OP_WRITE_BUFFERED, 512, 512, 1);
+		f.world.advance_ms(5);
+		Op whole(f.host, f.handle, PLOOP_OP_WRITE, 0, 4096, 2);
+		Op another(f.host, f.handle, PLOOP_OP_WRITE_BUFFERED, 4096 + 512, 512, 3);
+		Op behind(f.host, f.handle, PLOOP_OP_WRITE, 4096, 4096, 4);
+		f.world.advance_ms(1);
+		EXPECT_EQ(whole.ended, !locks);
+		EXPECT_TRUE(behind.ended);
+		part.wait();
+		whole.wait();
+		another.wait();
+		EXPECT_EQ(f.byte(4095), locks ? 2 : 0);
+	}
 }
 
 /* ---- The scheduler ---------------------------------------------------- */

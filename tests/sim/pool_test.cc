@@ -454,6 +454,7 @@ TEST(ToldOnce, ARoundDoesNotSucceedBesideASyncThatLostItsPage)
 {
 	for (const int error : {-EIO, -ENOSPC}) {
 		Rig rig(1, two_pages());
+		rig.file.take_direct(Direct::Never);
 		BioPtr flush = flush_beside_a_growth_that_loses_page_0(rig, error);
 		rig.io.wait_all();
 		if (flush->error == 0) {
