@@ -47,8 +47,9 @@ void judge(Rig &rig, Cut cut, uint64_t seed)
 }
 
 // Runs the scenario to the @n-th write point; true if it ended before that.
-bool run_to(Rig &rig, uint64_t n, Scenario scenario)
+bool run_to(Rig &rig, uint64_t n, Scenario scenario, Direct direct)
 {
+	rig.file.take_direct(direct);
 	rig.file.poke(kFlagsOffset, kForeignFlags);
 	rig.start();
 	rig.world.cut_at(n);
@@ -62,7 +63,8 @@ bool run_to(Rig &rig, uint64_t n, Scenario scenario)
 
 // A scenario with no more than @least write points has failed: the cuts do not reach
 // what they are for.
-void cut_everywhere(Scenario scenario, uint64_t seeds, uint64_t least)
+void cut_everywhere(Scenario scenario, uint64_t seeds, uint64_t least,
+		    Direct direct = Direct::Sectors)
 {
 	for (uint64_t seed = 1; seed <= seeds; seed++) {
 		bool ended = false;
@@ -71,7 +73,7 @@ void cut_everywhere(Scenario scenario, uint64_t seeds, uint64_t least)
 			n++;
 			for (const Cut cut : {Cut::Drop, Cut::Keep, Cut::Partial}) {
 				Rig rig(seed);
-				ended = run_to(rig, n, scenario);
+				ended = run_to(rig, n, scenario, direct);
 				SCOPED_TRACE("seed " + std::to_string(seed) + ", write point " +
 					     std::to_string(n) + ", cut " +
 					     std::to_string(int(cut)));
@@ -108,6 +110,19 @@ TEST(PowerCut, AtEveryWriteOfAnOutage)
 TEST(PowerCut, AtEveryWriteOfAnOutageOnCopyOnWrite)
 {
 	cut_everywhere(scenario::outage_on_cow, 2, 50);
+}
+TEST(PowerCut, AtEveryWriteInBlocks)
+{
+	cut_everywhere(scenario::load, 1, 80, Direct::Blocks);
+}
+TEST(PowerCut, AtEveryWriteWhereDirectIoIsRefusedSometimes)
+{
+	cut_everywhere(scenario::recycle, 1, 50, Direct::Sometimes);
+}
+TEST(PowerCut, AtEveryWriteWithoutDirectIo)
+{
+	cut_everywhere(scenario::load, 1, 80, Direct::Never);
+	cut_everywhere(scenario::outage, 1, 75, Direct::Never);
 }
 
 } // namespace sim
