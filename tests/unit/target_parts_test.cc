@@ -533,7 +533,7 @@ TEST(Stop, WhatTheWorkerBeganDuringTheDrainIsWaitedForToo)
 	EXPECT_TRUE(bench.done());
 }
 
-TEST(Stop, DISABLED_AWriteThatComesDuringTheDrainGetsItsCluster)
+TEST(Stop, AWriteThatComesDuringTheDrainGetsItsCluster)
 {
 	StopBench bench;
 

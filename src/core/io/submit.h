@@ -2,8 +2,8 @@
 // How a request begins, in its submitter's context: served from the map where that
 // can be, else handed to the worker.
 //
-// Any context throughout; no lock, no allocation, and for mapped requests no line
-// written that others share.
+// Process context, as device-mapper calls us in; no lock, no allocation, and for mapped
+// requests no line written that others share.
 #pragma once
 
 #include "base/gate.h"

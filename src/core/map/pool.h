@@ -81,7 +81,7 @@ public:
 	// The timer of that has fired.
 	void reclaim() { reclaiming_ = ahead_; }
 	// About so many can be taken without a wait.
-	uint32_t at_hand() const { return ring_.count(); }
+	uint32_t at_hand() const { return closed_.load_relaxed() ? 0 : ring_.count(); }
 	// Taken from the Space, but by nobody yet.
 	uint64_t held() const { return ring_.count() + cleaning_; }
 	// Is the image on a block device that others have made larger? If so, the
