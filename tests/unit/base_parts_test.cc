@@ -105,4 +105,33 @@ TEST(Inbox, SignalsMergeAndAreTakenOnce)
 	EXPECT_EQ(bench.inbox.take_signals(), 0u);
 }
 
+// Its error is told once: whoever looks before the worker has come to its end must find it.
+TEST(Operation, AFailedSyncIsHeardOfBeforeItsEndIsHandled)
+{
+	struct Part {
+		void ended(Operation &, int64_t result)
+		{
+			EXPECT_EQ(result, -kEIO);
+			failed_then = bench.modes.failed();
+			errors_then = bench.modes.nr_sync_errors();
+		}
+		Bench &bench;
+		bool failed_then = false;
+		uint64_t errors_then = 0;
+	};
+	Bench bench;
+	Part part{bench};
+	Operation operation;
+
+	bench.modes.begin(Mode::rw);
+	operation.report_syncs(bench.modes);
+	ASSERT_TRUE(operation.create<&Part::ended>(part, &bench.host, bench.inbox).ok());
+	bench.world.fail_nth({.calls = sim::call_of(PLOOP_OP_SYNC), .error = -EIO});
+	bench.world.call("sync",
+			 [&] { operation.start(PLOOP_OP_SYNC, bench.stack.top().file(), 0, 0); });
+	bench.settle();
+	EXPECT_TRUE(part.failed_then);
+	EXPECT_EQ(part.errors_then, 1u);
+}
+
 } // namespace ploop

@@ -80,17 +80,22 @@ void Modes::pages_written()
 	tell(PLOOP_LOG_INFO, "the map is written again: writes and flushes go on");
 }
 
-Status Modes::sync_ended(Status status, uint64_t errors_before)
+void Modes::sync_ended(Status status)
 {
-	if (!status.ok()) {
-		sync_error_.store_relaxed(status.code());
-		nr_sync_errors_.add_release(1); // pairs with the acquire in nr_sync_errors()
-		if (!status.no_space() && !status.passes())
-			fail(status);
+	if (status.ok() || status.passes())
+		return;
+	sync_error_.store_relaxed(status.code());
+	// The failure before the count: what begins with this count finds it.
+	if (!status.no_space())
+		fail(status);
+	nr_sync_errors_.add_release(1); // pairs with the acquire in nr_sync_errors()
+}
+
+Status Modes::sync_result(Status status, uint64_t errors_before) const
+{
+	if (!status.ok() || nr_sync_errors() == errors_before)
 		return status;
-	}
-	return nr_sync_errors() == errors_before ? status
-						 : Status::from(sync_error_.load_relaxed());
+	return Status::from(sync_error_.load_relaxed());
 }
 
 void Modes::fail(Status status)

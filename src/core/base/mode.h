@@ -36,13 +36,16 @@ public:
 	// For what a page of the map cannot be written now, and is tried again; else 0.
 	int map_error() const { return map_error_.load_relaxed(); }
 
-	// Every sync, whoever's it was, reports here before its caller is answered: an error
-	// is told once, and must reach all. What it promises to have made durable was begun
-	// when nr_sync_errors() was @errors_before: if another sync was told of an error since
-	// then, that may be of ours, and is returned. Process context.
-	Status sync_ended(Status status, uint64_t errors_before);
+	// Every sync, whoever's it was, reports here as soon as it has ended, before anybody
+	// is told of its end: an error is told once, and must reach all. One that passes is
+	// of nobody's data. Process context.
+	void sync_ended(Status status);
 	// How many have ended with an error.
 	uint64_t nr_sync_errors() const { return nr_sync_errors_.load_acquire(); }
+	// What a sync says of data that was written when nr_sync_errors() was
+	// @errors_before: @status, or, if another was told of an error since, that: it may be
+	// of this data.
+	Status sync_result(Status status, uint64_t errors_before) const;
 	// The map could not be written: from now on nothing is promised any more. Process
 	// context.
 	void fail(Status status);

@@ -23,6 +23,7 @@ Status Committer::create(uint32_t pages)
 	PLOOP_TRY(in_round_.allocate(pages));
 	for (uint32_t i = 0; i < kBatch; i++)
 		PLOOP_TRY(pages_[i].create<&Committer::on_page>(*this, host_, inbox_, i));
+	sync_.report_syncs(modes_);
 	return sync_.create<&Committer::on_sync>(*this, host_, inbox_);
 }
 
@@ -115,8 +116,11 @@ void Committer::start_sync(Phase phase)
 
 void Committer::on_sync(Operation &, int64_t result)
 {
-	const Status status = modes_.sync_ended(Status::from(result), sync_errors_since_);
+	Status status = modes_.sync_result(Status::from(result), sync_errors_since_);
 
+	// Another's error may be about to be counted.
+	if (status.ok() && modes_.failed())
+		status = Status::from(modes_.last_error());
 	if (!status.ok())
 		return fail(status);
 	if (phase_ == Phase::map_sync)

@@ -29,12 +29,13 @@ void Flushes::run()
 	if (node == nullptr)
 		return;
 	const uint64_t errors = modes_.nr_sync_errors();
-	const Status status =
-		modes_.sync_ended(Status::from(ph_file_sync(stack_.top().file())), errors);
+	const Status status = Status::from(ph_file_sync(stack_.top().file()));
+	modes_.sync_ended(status);
+	const Status result = modes_.sync_result(status, errors);
 	while (node != nullptr) {
 		ploop_rq *const rq = request_of(node);
 		node = node->next;
-		synced(rq, status);
+		synced(rq, result);
 	}
 }
 

@@ -7,6 +7,7 @@ Status Quarantine::create(uint64_t clusters)
 {
 	PLOOP_TRY(freeing_.allocate(clusters));
 	PLOOP_TRY(punched_.allocate(clusters));
+	operation_.report_syncs(modes_);
 	return operation_.create<&Quarantine::ended>(*this, host_, inbox_);
 }
 
@@ -134,7 +135,7 @@ void Quarantine::synced(Status status)
 {
 	uint64_t first = 0;
 
-	status = modes_.sync_ended(status, sync_errors_since_);
+	status = modes_.sync_result(status, sync_errors_since_);
 	while (nr_punched_ > 0) {
 		first = punched_.find(true, first, punched_.length());
 		const uint64_t end = punched_.find(false, first, punched_.length());

@@ -57,6 +57,7 @@ void Operation::start(ploop_op_kind kind, ploop_file *file, uint64_t offset, uin
 		      void *buffer)
 {
 	must_hold(!inbox_->still(), "7: suspended means still");
+	must_hold(kind != PLOOP_OP_SYNC || modes_ != nullptr, "4: every sync is heard");
 	must_hold(!writes(kind) || is_ours(offset, bytes), "6: foreign bytes stay");
 	op_->kind = kind;
 	op_->file = file;
@@ -83,8 +84,12 @@ bool Operation::zero_otherwise(int64_t result)
 
 void Operation::done(ploop_op *op, int64_t result)
 {
+	Operation *const operation = static_cast<Operation *>(op->owner);
+
 	op->result = result;
-	static_cast<Operation *>(op->owner)->inbox_->send_ended(&op->node);
+	if (op->kind == PLOOP_OP_SYNC)
+		operation->modes_->sync_ended(Status::from(result));
+	operation->inbox_->send_ended(&op->node);
 }
 
 void Operation::ended(ploop_node *node)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/inbox.h"
+#include "base/mode.h"
 #include "base/types.h"
 #include "ploop/host.h"
 
@@ -29,6 +30,9 @@ public:
 		};
 		return create(&part, handler, host, inbox, argument);
 	}
+
+	// Once, by who starts syncs: their ends are told to @modes before the worker hears.
+	void report_syncs(Modes &modes) { modes_ = &modes; }
 
 	// Starts it; the handler is called once, later, by the worker. An error of the
 	// moment is tried again a few times first.
@@ -59,6 +63,7 @@ private:
 	ploop_op *op_ = nullptr;
 	void *part_ = nullptr;
 	Inbox *inbox_ = nullptr;
+	Modes *modes_ = nullptr;
 	Handler handler_ = nullptr;
 	uint32_t argument_ = 0;
 	uint32_t tries_ = 0;

@@ -7,6 +7,7 @@ namespace ploop {
 
 Status Pool::create()
 {
+	operation_.report_syncs(modes_);
 	return operation_.create<&Pool::ended>(*this, host_, inbox_);
 }
 
@@ -230,7 +231,7 @@ void Pool::sync()
 
 void Pool::synced(Status status)
 {
-	status = modes_.sync_ended(status, sync_errors_since_);
+	status = modes_.sync_result(status, sync_errors_since_);
 	if (!status.ok())
 		return failed(status);
 	step_ = Step::idle;

@@ -8,6 +8,7 @@ Status Stop::create()
 	mark_buffer_ = static_cast<uint32_t *>(ph_alloc(sizeof(uint32_t)));
 	if (mark_buffer_ == nullptr)
 		return Status::error(kENOMEM);
+	operation_.report_syncs(modes_);
 	return operation_.create<&Stop::on_operation>(*this, host_, inbox_);
 }
 
@@ -180,7 +181,7 @@ void Stop::on_operation(Operation &, int64_t result)
 		move_to(State::sync);
 		return;
 	case State::sync:
-		status_ = modes_.sync_ended(Status::from(result), sync_errors_since_);
+		status_ = modes_.sync_result(Status::from(result), sync_errors_since_);
 		move_to(State::done);
 		return;
 	case State::none:
