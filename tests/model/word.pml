@@ -24,7 +24,7 @@
  * shut; that in the end, if nothing has failed for ever, nothing stays dirty.
  *
  * The failure of a sync, whoever's, is with the gate and with all who ask for it at the
- * instant of its end, as the design has it; see LATE_REPORT for what is not so.
+ * instant of its end; LATE_REPORT is what happens if it is not.
  *
  * One page. A word and a cluster have two sectors. Memory is sequentially consistent;
  * where a fence forbids an order, the broken rule is that order. mark_model.cc is for
