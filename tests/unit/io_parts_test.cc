@@ -758,6 +758,20 @@ TEST(Submitter, InlineIsForWhatWasWrittenBeforeAndIfTheRequestAllowsIt)
 	}
 }
 
+// It was zeroed, and has no holes.
+TEST(Submitter, InlineIsForFirstWritesToADevice)
+{
+	SubmitBench bench(4, [](sim::File &file) { file.facts.block_device = true; });
+	sim::Request &rq = bench.request(PLOOP_RQ_WRITE, 5, 64, PLOOP_RQ_INLINE);
+
+	bench.world.inline_io = sim::Inline::Never;
+	bench.map_word(5, MapState::fresh, 3);
+	bench.submit(rq);
+	bench.settle();
+	expect_end(rq, 0);
+	EXPECT_EQ(bench.io_calls(), 2u);
+}
+
 // ---- NewPlaces -----------------------------------------------------------------
 
 namespace {

@@ -69,10 +69,12 @@ void Submitter::overwrite(ploop_rq *rq, MapWord word)
 	}
 	if (is_fua(rq) && word.state == MapState::durable && stack_.top().facts().fua)
 		set_mark(rq, kMarkDurable);
-	// What was never written is a hole of the host's, most likely, which it does not
-	// fill without waiting.
+	// What was never written is a hole of a file's, most likely, which its file system does
+	// not fill without waiting; nor what is reserved: ext4 begins a transaction for it in
+	// spite of NOWAIT. A device has neither.
 	transfers_.start(rq, word, Stage::overwrite,
-			 (rq->flags & PLOOP_RQ_INLINE) != 0 && word.state != MapState::fresh);
+			 (rq->flags & PLOOP_RQ_INLINE) != 0 && (word.state != MapState::fresh ||
+								stack_.top().facts().block_device));
 }
 
 // A first write: takes a clean cluster, publishes it, and goes on as an overwrite.
