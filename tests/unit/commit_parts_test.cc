@@ -795,6 +795,35 @@ TEST(CommitterAlone, AnErrorOfTheMomentIsTriedAgainWithoutAWord)
 	EXPECT_EQ(bench.durable_then, 5u);
 }
 
+// They are too many to be remembered, so their pages are looked through.
+TEST(CommitterAlone, ARoundOfManyWordsMakesAllDurable)
+{
+	CommitBench bench;
+
+	for (uint32_t i = 0; i < 100; i++)
+		bench.publish(i, 5 + i);
+	const sim::Request &rq = bench.join();
+	bench.settle();
+	EXPECT_EQ(rq.ended_with, 0);
+	for (uint32_t i = 0; i < 100; i++)
+		EXPECT_EQ(bench.state_of(i), MapState::durable) << i;
+}
+
+// The failure of another's sync is set before it is counted.
+TEST(CommitterAlone, ARoundBesideAFailureIsNone)
+{
+	CommitBench bench;
+
+	bench.world.delay_ms[kSync] = 10;
+	bench.publish(0, 5);
+	const sim::Request &rq = bench.join();
+	bench.modes.fail(Status::error(kEIO));
+	bench.world.advance_ms(10);
+	EXPECT_EQ(rq.ended_with, -kEIO);
+	EXPECT_NE(bench.state_of(0), MapState::durable);
+	EXPECT_EQ(bench.dirty.count(), 1u);
+}
+
 TEST(CommitterAlone, AnErrorThatAnotherSyncIsToldCountsToo)
 {
 	CommitBench bench;
